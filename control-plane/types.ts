@@ -1,0 +1,118 @@
+import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
+
+export type TenantStatus = 'active' | 'suspended' | 'deleted';
+
+/** What a tenant may use; null is unlimited. */
+export interface TenantLimits {
+  requests_per_minute: number | null;
+  tokens_per_minute: number | null;
+  max_concurrent_turns: number | null;
+  monthly_spend_usd: number | null;
+  storage_bytes_max: number | null;
+  /** Names of providers that may be asked; null allows every one. */
+  providers: string[] | null;
+}
+
+export interface Tenant {
+  id: string;
+  name: string;
+  status: TenantStatus;
+  metadata: JsonObject;
+  limits: TenantLimits;
+  createdAt: number;
+}
+
+/** `chat`: turns. `read`: every GET. `manage`: configs, keys, export, changes to conversations. */
+export type Scope = 'chat' | 'read' | 'manage';
+export const SCOPES: readonly Scope[] = ['chat', 'read', 'manage'];
+
+/** A key as it is listed: nothing in it opens anything. */
+export interface ApiKey {
+  id: string;
+  tenantId: string;
+  name: string;
+  /** `nbs_` and the key id, the part of a key that may be shown. */
+  prefix: string;
+  scopes: Scope[];
+  createdAt: number;
+  expiresAt: number | null;
+  lastUsedAt: number | null;
+  revokedAt: number | null;
+}
+
+/** A key just made. `secret` is the whole text of the key and exists only here. */
+export interface IssuedKey {
+  key: ApiKey;
+  secret: string;
+}
+
+/** Who did an admin action, for the audit table. */
+export interface Actor {
+  /** Id and name of the admin token, or `system` for what the server does by itself. */
+  id: string;
+  name: string;
+  requestId: string | null;
+}
+
+export interface NewTenant {
+  name: string;
+  metadata?: JsonObject | undefined;
+  limits?: Partial<TenantLimits> | undefined;
+}
+
+/** As a `PATCH` body: `metadata` and `limits` are merged by key, null removes. */
+export interface TenantPatch {
+  name?: string | undefined;
+  status?: 'active' | 'suspended' | undefined;
+  metadata?: JsonObject | undefined;
+  limits?: Partial<TenantLimits> | undefined;
+}
+
+export interface NewKey {
+  name: string;
+  /** All three when absent. */
+  scopes?: Scope[] | undefined;
+  expiresAt?: number | null | undefined;
+}
+
+/** Whom a request speaks for. */
+export interface TenantIdentity {
+  tenant: Tenant;
+  key: { id: string; name: string; scopes: Scope[] };
+}
+
+/**
+ * control.db: which tenants exist and who may speak for them. Every verb is one transaction and every change
+ * writes its audit row in the same one. Verbs throw `Fault('not_found')` for ids that are not there.
+ */
+export interface ControlPlane {
+  /** Adds the tenant with its first key (named `default`). The tenant's database must exist before. */
+  addTenant(id: string, tenant: NewTenant, actor: Actor): { tenant: Tenant; issued: IssuedKey };
+  /** Without a status: every tenant that is not deleted. */
+  listTenants(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
+  getTenant(id: string): Tenant;
+  updateTenant(id: string, patch: TenantPatch, actor: Actor): Tenant;
+
+  createKey(tenantId: string, key: NewKey, actor: Actor): IssuedKey;
+  listKeys(tenantId: string, page: Page): Listing<ApiKey>;
+  revokeKey(tenantId: string, keyId: string, actor: Actor): void;
+
+  /**
+   * Whom the text of a key speaks for, read from the database at each call; undefined for a text that is
+   * malformed, unknown, revoked or expired, or whose tenant is deleted. A suspended tenant is found.
+   */
+  findByKey(text: string): TenantIdentity | undefined;
+
+  /**
+   * The admin whose token this is, or undefined. Costs an argon2 verification unless the same token was
+   * verified within minutes; its row is read each time all the same.
+   * @throws `rate_limited` when this address has tried too often.
+   */
+  findAdmin(token: string, address: string): Promise<Actor | undefined>;
+  /** Replaces the admin token. */
+  setAdminToken(token: string): Promise<void>;
+  /** Makes an admin token where there is none and gives its text, which exists only here; else null. */
+  ensureAdminToken(): Promise<string | null>;
+
+  close(): void;
+}

@@ -1,0 +1,53 @@
+import type { TenantIdentity } from '../../control-plane/types.ts';
+import type { JsonObject, TokenUsage, ToolCall, TurnInput } from '../../tenant-schema/store.ts';
+import type { FinishReason } from '../providers/provider.ts';
+
+/** One chat request, validated. */
+export interface ChatRequest {
+  identity: TenantIdentity;
+  requestId: string;
+  configId: string;
+  conversationId: string | null;
+  input: TurnInput;
+  templateVars: Record<string, string>;
+  user: string | null;
+  metadata: JsonObject | null;
+}
+
+/** What a turn answers with, plain or as the `done` event. */
+export interface ChatAnswer {
+  /** Null where the model only called tools. */
+  response: string | null;
+  conversationId: string;
+  messageId: string;
+  toolCalls: ToolCall[];
+  finishReason: FinishReason;
+  model: string;
+  usage: TokenUsage;
+  costMicroUsd: number | null;
+}
+
+/** What a turn says while it runs. */
+export type TurnEvent = { type: 'text'; text: string } | { type: 'tool_call'; call: ToolCall };
+
+/** A turn that has been admitted and holds its conversation. */
+export interface Turn {
+  readonly conversationId: string;
+  readonly messageId: string;
+  /**
+   * Asks the model and settles the turn, exactly once, whatever happens. To be called once, at once.
+   * @param clientGone aborts the turn when the client goes away.
+   * @param emit is told every piece as it comes; it may return a promise to slow the upstream down.
+   * @throws a `Fault` once the turn is settled as failed or aborted.
+   */
+  run(clientGone: AbortSignal, emit: (event: TurnEvent) => void | Promise<void>): Promise<ChatAnswer>;
+}
+
+export interface Agent {
+  /** Admits a turn. @throws whatever keeps it from beginning, before anything is stored. */
+  begin(request: ChatRequest): Promise<Turn>;
+  /** Whether this turn is at work in this process. */
+  isRunning(turnId: string): boolean;
+  /** Resolves when no turn runs; after `deadlineMs` those that still do are aborted first. */
+  drain(deadlineMs: number): Promise<void>;
+}

@@ -1,0 +1,289 @@
+import type { OpenCall } from './fault.ts';
+
+/** JSON as it came from a client: an object whose keys we do not interpret. */
+export type JsonObject = Record<string, unknown>;
+
+/** One page of a list: at most `limit` rows after `cursor` (opaque, from an earlier page). */
+export interface Page {
+  limit: number;
+  cursor: string | null;
+}
+
+export interface Listing<T> {
+  data: T[];
+  /** Give it back as `cursor` for the next page; null at the end. */
+  nextCursor: string | null;
+}
+
+// ── configs ────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface ModelConfig extends JsonObject {
+  provider: string;
+  model: string;
+}
+
+/** A tool as a client defines it: a bare name, or a name with a description and a JSON Schema. */
+export type ToolConfig =
+  | string
+  | { name: string; description?: string | undefined; parameters?: JsonObject | undefined };
+
+/** Everything of a config that its owner writes. */
+export interface ConfigContent {
+  name: string;
+  agentType: 'client-side';
+  systemPrompt: string;
+  modelConfig: ModelConfig;
+  toolsConfig: ToolConfig[];
+  metadata: JsonObject;
+}
+
+export interface Config extends ConfigContent {
+  id: string;
+  version: number;
+  createdAt: number;
+  /** When the version at hand was made. */
+  updatedAt: number;
+}
+
+/** As a `PATCH` body: what is absent stays; `metadata` is merged by key, where null removes a key. */
+export type ConfigPatch = Partial<ConfigContent>;
+
+// ── conversations ──────────────────────────────────────────────────────────────────────────────────────
+
+export type ConversationStatus = 'idle' | 'busy' | 'awaiting_tools';
+
+export interface Conversation {
+  id: string;
+  configId: string;
+  title: string | null;
+  user: string | null;
+  metadata: JsonObject;
+  status: ConversationStatus;
+  messageCount: number;
+  createdAt: number;
+  updatedAt: number;
+}
+
+export interface ConversationFilter {
+  configId?: string | undefined;
+  user?: string | undefined;
+}
+
+export interface ConversationPatch {
+  title?: string | null | undefined;
+  metadata?: JsonObject | undefined;
+}
+
+export type ToolCall = OpenCall;
+
+/**
+ * What a provider wants back, word for word, when the message is sent to it again (signed thinking blocks
+ * and the like). Only the adapter of that provider reads it.
+ */
+export interface ProviderData {
+  provider: string;
+  data: unknown;
+}
+
+/** A message before it is stored. */
+export type MessageDraft =
+  | { role: 'user'; id: string; content: string }
+  | {
+      role: 'assistant';
+      id: string;
+      /** Null where the model only called tools. */
+      content: string | null;
+      toolCalls: ToolCall[];
+      providerData: ProviderData | null;
+      /** `incomplete`: the client left before the model had ended. */
+      status: MessageStatus;
+    }
+  | { role: 'tool'; id: string; toolCallId: string; name: string; content: string; isError: boolean };
+
+export type MessageStatus = 'complete' | 'incomplete';
+
+/** A message as it is listed. */
+export interface StoredMessage {
+  id: string;
+  role: 'user' | 'assistant' | 'tool';
+  content: string | null;
+  toolCalls: ToolCall[];
+  toolCallId: string | null;
+  status: MessageStatus;
+  createdAt: number;
+}
+
+// ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A client's answer to one open call; without an id, a name that fits exactly one open call will do. */
+export interface ToolResult {
+  toolCallId?: string | undefined;
+  name?: string | undefined;
+  content: string;
+  isError: boolean;
+}
+
+export type TurnInput =
+  | { kind: 'message'; text: string; cancelToolCalls: boolean }
+  | { kind: 'tool_results'; results: ToolResult[] };
+
+export interface TurnRequest {
+  requestId: string;
+  configId: string;
+  /** Null begins a new conversation. */
+  conversationId: string | null;
+  /** Kept on a new conversation; on an old one, given again, it replaces what was there. */
+  user: string | null;
+  metadata: JsonObject | null;
+  input: TurnInput;
+  /** Stored history over this many bytes is a `history_too_long`. */
+  historyBytesMax: number;
+  /** Called inside the transaction with the config that the turn would use; throws to refuse the turn. Pure. */
+  admit(config: Config): void;
+  /** Whether a turn of this run is still at work; one that is not was lost and no longer blocks. */
+  isRunning(turnId: string): boolean;
+}
+
+/** What `beginTurn` hands out. The conversation belongs to this turn until it is finished or failed. */
+export interface BegunTurn {
+  id: string;
+  conversationId: string;
+  /** The id that the assistant's message will have. */
+  messageId: string;
+  user: string | null;
+  config: Config;
+  /** What the conversation holds, in order. */
+  history: MessageDraft[];
+  /** What this turn adds before the model's answer; stored with it, not before. */
+  input: MessageDraft[];
+  createdAt: number;
+}
+
+export interface TokenUsage {
+  /** All input tokens, cached ones included. */
+  inputTokens: number;
+  /** All output tokens, reasoning included. */
+  outputTokens: number;
+  cachedInputTokens: number;
+  reasoningTokens: number;
+}
+
+/** The figures of a turn's end, whatever the end was. */
+export interface TurnFigures {
+  latencyMs: number;
+  firstTokenMs: number | null;
+  usage: TokenUsage;
+  /** True where `usage` was guessed from bytes because the provider never said. */
+  usageEstimated: boolean;
+  /** Null where no price is known. */
+  costMicroUsd: number | null;
+}
+
+export interface FinishedTurn extends TurnFigures {
+  status: 'ok' | 'aborted';
+  errorCode: string | null;
+  /** `input` of the begun turn and then the assistant's message. */
+  messages: MessageDraft[];
+}
+
+/** An end that leaves the conversation as it was before the turn. */
+export interface FailedTurn extends TurnFigures {
+  status: 'error' | 'aborted';
+  errorCode: string;
+}
+
+export type TurnStatus = 'ok' | 'error' | 'aborted';
+
+export interface TurnLog {
+  id: string;
+  requestId: string;
+  configId: string;
+  configVersion: number;
+  conversationId: string;
+  user: string | null;
+  provider: string;
+  model: string;
+  status: TurnStatus;
+  errorCode: string | null;
+  latencyMs: number;
+  firstTokenMs: number | null;
+  usage: TokenUsage;
+  usageEstimated: boolean;
+  costMicroUsd: number | null;
+  createdAt: number;
+}
+
+/** A time range in epoch milliseconds: from `since` on, up to but without `until`. */
+export interface TimeRange {
+  since?: number | undefined;
+  until?: number | undefined;
+}
+
+export interface LogFilter extends TimeRange {
+  configId?: string | undefined;
+  conversationId?: string | undefined;
+  user?: string | undefined;
+  status?: TurnStatus | undefined;
+}
+
+export type UsageGroup = 'day' | 'model' | 'config';
+
+/** The sum of the log rows that share `key` (a UTC day `YYYY-MM-DD`, a model's name or a config's id). */
+export interface UsageSum {
+  key: string;
+  turns: number;
+  errors: number;
+  usage: TokenUsage;
+  /** Null where not one of the rows has a known cost. */
+  costMicroUsd: number | null;
+}
+
+// ── the store ──────────────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * One tenant's data as verbs. Each verb is one transaction, takes and returns plain values, and throws a
+ * `Fault`: `not_found` for an id that is not in this tenant's database, whatever the reason.
+ *
+ * A store is only valid inside the `use` that gave it.
+ */
+export interface TenantStore {
+  /** @throws `already_exists` when the name is taken. */
+  createConfig(content: ConfigContent): Config;
+  listConfigs(page: Page): Listing<Config>;
+  getConfig(id: string): Config;
+  /** Makes the next version, unless the patch changes nothing. @throws `already_exists` when the name is taken. */
+  updateConfig(id: string, patch: ConfigPatch): Config;
+  /** Conversations and logs of the config stay readable. */
+  deleteConfig(id: string): void;
+  /** Newest version first. */
+  listConfigVersions(id: string, page: Page): Listing<Config>;
+  /** Makes a new version with the content of an old one. */
+  rollbackConfig(id: string, version: number): Config;
+
+  /**
+   * Admits a turn: reads the config and the history, takes the conversation, writes an open log row.
+   * @throws `not_found`, `conversation_busy`, `tool_results_pending`, `validation_failed` (tool results that do
+   *   not answer exactly the open calls), `history_too_long`, or what `admit` throws. Nothing is stored then.
+   */
+  beginTurn(request: TurnRequest): BegunTurn;
+  /** Stores the messages, closes the log row and frees the conversation. False if the turn had been closed before: nothing is stored then. */
+  finishTurn(turn: BegunTurn, end: FinishedTurn): boolean;
+  /** Closes the log row and frees the conversation, which is as it was before. False if the turn had been closed before. */
+  failTurn(turn: BegunTurn, end: FailedTurn): boolean;
+
+  listConversations(filter: ConversationFilter, page: Page): Listing<Conversation>;
+  getConversation(id: string): Conversation;
+  updateConversation(id: string, patch: ConversationPatch): Conversation;
+  /** @throws `conversation_busy` while a turn runs on it. */
+  deleteConversation(id: string, isRunning: (turnId: string) => boolean): void;
+  /** Newest first. */
+  listMessages(conversationId: string, page: Page): Listing<StoredMessage>;
+
+  /** Turns that have ended, newest first. */
+  listLogs(filter: LogFilter, page: Page): Listing<TurnLog>;
+  /** Days newest first; models and configs by key. */
+  sumUsage(groupBy: UsageGroup, range: TimeRange, page: Page): Listing<UsageSum>;
+
+  /** The file keeps its tenant's name so that a lost control database can be rebuilt. */
+  setTenantName(name: string): void;
+}
