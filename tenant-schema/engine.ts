@@ -18,7 +18,7 @@ export interface TenantEngine {
    * Runs `work` on the tenant's store and gives back what it returns. The store must not be kept past that.
    * @throws `tenant_unavailable` when the database is missing, damaged, newer than this program or not this tenant's.
    */
-  use<T>(tenantId: string, work: (store: TenantStore) => T): Promise<T>;
+  use<T>(tenantId: string, work: (store: TenantStore) => T | Promise<T>): Promise<T>;
   /** Undoes `create`: removes the tenant's database for good. Waits for work under way on it. */
   destroy(tenantId: string): Promise<void>;
   /** Closes what has been idle for long enough; runs by itself once a second. */

@@ -132,8 +132,9 @@ export interface TurnRequest {
   configId: string;
   /** Null begins a new conversation. */
   conversationId: string | null;
-  /** Kept on a new conversation; on an old one, given again, it replaces what was there. */
+  /** Kept on a new conversation; on an old one it replaces what was there. */
   user: string | null;
+  /** Kept on a new conversation; on an old one it is merged by key. */
   metadata: JsonObject | null;
   input: TurnInput;
   /** Stored history over this many bytes is a `history_too_long`. */
@@ -150,7 +151,9 @@ export interface BegunTurn {
   conversationId: string;
   /** The id that the assistant's message will have. */
   messageId: string;
+  /** As in the request; laid over the conversation's own when the turn is finished. */
   user: string | null;
+  metadata: JsonObject | null;
   config: Config;
   /** What the conversation holds, in order. */
   history: MessageDraft[];

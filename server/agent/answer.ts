@@ -1,0 +1,145 @@
+import { Fault } from '../../tenant-schema/fault.ts';
+import type { IdMaker } from '../../tenant-schema/ids.ts';
+import type { MessageDraft, ProviderData, TokenUsage, ToolCall } from '../../tenant-schema/store.ts';
+import type { FinishReason, ProviderEvent, ProviderRequest } from '../providers/provider.ts';
+import type { TurnEvent } from './agent.ts';
+import { estimateInputTokens, estimateTokens, NO_USAGE } from './usage.ts';
+
+/** An answer beyond this many bytes is a fault of the provider, not something to keep in memory. */
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** Longer ids of tool calls are replaced: providers refuse them in a history. */
+const CALL_ID_CHARS_MAX = 128;
+
+/** Puts a model's answer together out of its events. */
+export class Answer {
+  readonly #request: ProviderRequest;
+  readonly #ids: IdMaker;
+  readonly #usedCallIds: Set<string>;
+  readonly #pieces: string[] = [];
+  readonly #calls: ToolCall[] = [];
+  #bytes = 0;
+  #usage: TokenUsage | null = null;
+  #finishReason: FinishReason | null = null;
+  #providerData: ProviderData | null = null;
+
+  constructor(request: ProviderRequest, ids: IdMaker) {
+    this.#request = request;
+    this.#ids = ids;
+    this.#usedCallIds = new Set(
+      request.messages.flatMap((message) =>
+        message.role === 'assistant' ? message.toolCalls.map(({ id }) => id) : [],
+      ),
+    );
+  }
+
+  /** Takes the next event in; what of it the client should hear of at once, or null. */
+  add(event: ProviderEvent): TurnEvent | null {
+    switch (event.type) {
+      case 'text': {
+        if (event.text === '') return null;
+        // Databases disagree about NUL in text.
+        const text = event.text.replaceAll('\0', '\ufffd');
+        this.#grow(Buffer.byteLength(text));
+        this.#pieces.push(text);
+        return { type: 'text', text };
+      }
+      case 'tool_call': {
+        const call = { ...event.call, id: this.#uniqueCallId(event.call.id) };
+        this.#grow(Buffer.byteLength(JSON.stringify(call)));
+        this.#calls.push(call);
+        return { type: 'tool_call', call };
+      }
+      case 'usage':
+        this.#usage = event.usage;
+        return null;
+      case 'end':
+        this.#finishReason = event.finishReason;
+        this.#providerData = event.providerData;
+        return null;
+    }
+  }
+
+  /** Null until the provider has said why it stopped. */
+  get finishReason(): FinishReason | null {
+    return this.#finishReason;
+  }
+
+  /** The text so far; null where there is none beside tool calls. */
+  get text(): string | null {
+    if (this.#pieces.length === 0 && this.#calls.length > 0) return null;
+    return this.#pieces.join('').toWellFormed();
+  }
+
+  get toolCalls(): ToolCall[] {
+    return this.#calls;
+  }
+
+  get hasText(): boolean {
+    return this.#pieces.length > 0;
+  }
+
+  get hasOutput(): boolean {
+    return this.#bytes > 0;
+  }
+
+  /** The whole answer as a message. */
+  toMessage(id: string): MessageDraft {
+    return {
+      role: 'assistant',
+      id,
+      content: this.text,
+      toolCalls: this.#calls,
+      providerData: this.#providerData,
+      status: 'complete',
+    };
+  }
+
+  /** What stays of an answer that was broken off: its text. A call that nobody was told to run would never be answered. */
+  toPartialMessage(id: string): MessageDraft {
+    return {
+      role: 'assistant',
+      id,
+      content: this.#pieces.join('').toWellFormed(),
+      toolCalls: [],
+      providerData: null,
+      status: 'incomplete',
+    };
+  }
+
+  /** The provider's figures; where it gave none, an estimate from bytes. */
+  finalUsage(): { usage: TokenUsage; usageEstimated: boolean } {
+    if (this.#usage) return { usage: this.#usage, usageEstimated: false };
+    return { usage: this.#estimate(), usageEstimated: true };
+  }
+
+  /** As `finalUsage` for an answer that was broken off, whose output the provider has not counted to the end. */
+  brokenUsage(): { usage: TokenUsage; usageEstimated: boolean } {
+    const estimate = this.#estimate();
+    if (!this.#usage) return { usage: estimate, usageEstimated: true };
+    if (this.#usage.outputTokens >= estimate.outputTokens)
+      return { usage: this.#usage, usageEstimated: false };
+    return { usage: { ...this.#usage, outputTokens: estimate.outputTokens }, usageEstimated: true };
+  }
+
+  #estimate(): TokenUsage {
+    return {
+      ...NO_USAGE,
+      inputTokens: estimateInputTokens(this.#request),
+      outputTokens: estimateTokens(this.#bytes),
+    };
+  }
+
+  #grow(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes > ANSWER_BYTES_MAX) {
+      throw new Fault('upstream_invalid', `The provider's answer is longer than ${ANSWER_BYTES_MAX} bytes.`);
+    }
+  }
+
+  #uniqueCallId(given: string): string {
+    const usable = given !== '' && given.length <= CALL_ID_CHARS_MAX && !this.#usedCallIds.has(given);
+    const id = usable ? given : `call_${this.#ids().replaceAll('-', '')}`;
+    this.#usedCallIds.add(id);
+    return id;
+  }
+}

@@ -1,0 +1,280 @@
+import type { TenantIdentity } from '../../control-plane/types.ts';
+import type { Clock } from '../../tenant-schema/clock.ts';
+import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
+import type { IdMaker } from '../../tenant-schema/ids.ts';
+import type {
+  BegunTurn,
+  Config,
+  JsonObject,
+  ToolConfig,
+  TurnFigures,
+  TurnStatus,
+} from '../../tenant-schema/store.ts';
+import { isProviderName, PROVIDERS, type ProviderName } from '../providers/catalogue.ts';
+import type { Provider, ProviderRequest, ToolDefinition } from '../providers/provider.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Agent, ChatAnswer, ChatRequest, Turn, TurnEvent } from './agent.ts';
+import { Answer } from './answer.ts';
+import { renderTemplate } from './template.ts';
+import { NO_USAGE } from './usage.ts';
+
+export interface AgentParts {
+  engine: TenantEngine;
+  providers: {
+    /** Whether everything a call to this provider needs is configured. */
+    ready(name: ProviderName): boolean;
+    get(name: ProviderName): Provider;
+  };
+  clock: Clock;
+  ids: IdMaker;
+  log: { error(fields: object, message: string): void };
+  metrics: Pick<Metrics, 'turn'>;
+  /** History over this many bytes refuses the turn. */
+  historyBytesMax: number;
+  /** A model's answer must be whole after this time. */
+  totalTimeoutMs: number;
+}
+
+/** A turn at work in this process. */
+interface RunningTurn {
+  abort(reason: Fault): void;
+  settled: Promise<void>;
+  settle(): void;
+}
+
+export function createAgent(parts: AgentParts): Agent {
+  const { engine, providers } = parts;
+  const running = new Map<string, RunningTurn>();
+  const isRunning = (turnId: string): boolean => running.has(turnId);
+
+  return {
+    isRunning,
+
+    async begin(request) {
+      const controller = new AbortController();
+      const begun = await engine.use(request.identity.tenant.id, (store) => {
+        const turn = store.beginTurn({
+          requestId: request.requestId,
+          configId: request.configId,
+          conversationId: request.conversationId,
+          user: request.user,
+          metadata: request.metadata,
+          input: request.input,
+          historyBytesMax: parts.historyBytesMax,
+          admit: (config) => requireProvider(config, request.identity, providers),
+          isRunning,
+        });
+        // In the same tick as the transaction, so that no other turn can take this one for lost.
+        running.set(turn.id, track(controller));
+        return turn;
+      });
+      return createTurn(parts, request, begun, controller, () => {
+        running.get(begun.id)?.settle();
+        running.delete(begun.id);
+      });
+    },
+
+    async drain(deadlineMs) {
+      const timer = setTimeout(() => {
+        const reason = new Fault('overloaded', 'The server is shutting down.');
+        for (const turn of running.values()) turn.abort(reason);
+      }, deadlineMs);
+      try {
+        while (running.size > 0) await Promise.all([...running.values()].map(({ settled }) => settled));
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+  };
+}
+
+function track(controller: AbortController): RunningTurn {
+  let settle = (): void => {};
+  const settled = new Promise<void>((resolve) => {
+    settle = resolve;
+  });
+  return { abort: (reason) => controller.abort(reason), settled, settle };
+}
+
+/** @throws `provider_not_allowed`, `provider_not_configured` */
+function requireProvider(
+  config: Config,
+  { tenant }: TenantIdentity,
+  providers: AgentParts['providers'],
+): ProviderName {
+  const name = config.modelConfig.provider;
+  if (tenant.limits.providers !== null && !tenant.limits.providers.includes(name)) {
+    throw new Fault('provider_not_allowed', `This tenant may not use the provider "${name}".`);
+  }
+  if (!isProviderName(name))
+    throw new Fault('provider_not_configured', `This server has no provider "${name}".`);
+  if (!providers.ready(name)) {
+    throw new Fault(
+      'provider_not_configured',
+      `The provider "${name}" has no API key; the operator sets ${name.toUpperCase()}_API_KEY and restarts the server.`,
+    );
+  }
+  return name;
+}
+
+function createTurn(
+  parts: AgentParts,
+  request: ChatRequest,
+  begun: BegunTurn,
+  controller: AbortController,
+  onSettled: () => void,
+): Turn {
+  const { engine, clock } = parts;
+  const tenantId = request.identity.tenant.id;
+  const provider = begun.config.modelConfig.provider as ProviderName;
+  const startedAt = clock.monotonic();
+  let firstTokenAt: number | null = null;
+
+  const question = toProviderRequest(begun, request, clock);
+  const answer = new Answer(question, parts.ids);
+
+  const figures = (usage: Pick<TurnFigures, 'usage' | 'usageEstimated'>): TurnFigures => ({
+    ...usage,
+    latencyMs: clock.monotonic() - startedAt,
+    firstTokenMs: firstTokenAt === null ? null : firstTokenAt - startedAt,
+    costMicroUsd: PROVIDERS[provider].free ? 0 : null,
+  });
+
+  /** Asks the model until its answer is whole. @throws a provider's fault, or the reason of the abort */
+  const ask = async (emit: (event: TurnEvent) => void | Promise<void>): Promise<void> => {
+    const { signal } = controller;
+    signal.throwIfAborted();
+    for await (const event of parts.providers.get(provider).stream(question, { signal })) {
+      const told = answer.add(event);
+      if (told) {
+        firstTokenAt ??= clock.monotonic();
+        await emit(told);
+      }
+      // Once the answer is whole it is kept, whoever has left.
+      if (event.type !== 'end') signal.throwIfAborted();
+    }
+    if (answer.finishReason === null) {
+      throw new Fault('upstream_invalid', `The provider "${provider}" ended its answer without a reason.`);
+    }
+  };
+
+  const finish = async (): Promise<ChatAnswer> => {
+    const end = figures(answer.finalUsage());
+    const stored = await engine.use(tenantId, (store) =>
+      store.finishTurn(begun, {
+        ...end,
+        status: 'ok',
+        errorCode: null,
+        messages: [...begun.input, answer.toMessage(begun.messageId)],
+      }),
+    );
+    if (!stored) throw replaced();
+    report('ok', end);
+    return {
+      response: answer.text,
+      conversationId: begun.conversationId,
+      messageId: begun.messageId,
+      toolCalls: answer.toolCalls,
+      finishReason: answer.finishReason ?? 'stop',
+      model: begun.config.modelConfig.model,
+      usage: end.usage,
+      costMicroUsd: end.costMicroUsd,
+    };
+  };
+
+  /** Settles a turn that has no whole answer. Never throws: the caller has a better reason to tell. */
+  const settleBroken = async (fault: Fault): Promise<void> => {
+    const aborted = controller.signal.aborted && fault.code !== 'upstream_timeout';
+    const status = aborted ? 'aborted' : 'error';
+    const errorCode = fault.code;
+    // A provider that was cut off has worked; one that failed before its first word has not.
+    const counted = aborted || answer.hasOutput;
+    const end = figures(counted ? answer.brokenUsage() : { usage: NO_USAGE, usageEstimated: false });
+    try {
+      await engine.use(tenantId, (store) =>
+        aborted && answer.hasText
+          ? store.finishTurn(begun, {
+              ...end,
+              status: 'aborted',
+              errorCode,
+              messages: [...begun.input, answer.toPartialMessage(begun.messageId)],
+            })
+          : store.failTurn(begun, { ...end, status, errorCode }),
+      );
+    } catch (error) {
+      // The open turn is no longer running and is closed by whoever touches its conversation next.
+      parts.log.error({ err: error, tenant_id: tenantId, turn_id: begun.id }, 'a turn could not be settled');
+    }
+    report(status, end);
+  };
+
+  const report = (status: TurnStatus, end: TurnFigures): void =>
+    parts.metrics.turn({ provider, status, latencyMs: end.latencyMs, firstTokenMs: end.firstTokenMs });
+
+  return {
+    conversationId: begun.conversationId,
+    messageId: begun.messageId,
+
+    async run(clientGone, emit) {
+      const leave = (): void =>
+        controller.abort(new Fault('client_closed_request', 'The client closed the connection.'));
+      const timer = setTimeout(
+        () =>
+          controller.abort(
+            new Fault(
+              'upstream_timeout',
+              `The provider "${provider}" did not finish its answer within ${parts.totalTimeoutMs / 1000} s.`,
+            ),
+          ),
+        parts.totalTimeoutMs,
+      );
+      if (clientGone.aborted) leave();
+      else clientGone.addEventListener('abort', leave, { once: true });
+      try {
+        await ask(emit);
+        return await finish();
+      } catch (error) {
+        const fault = toFault(controller.signal.aborted ? controller.signal.reason : error);
+        await settleBroken(fault);
+        throw fault;
+      } finally {
+        clearTimeout(timer);
+        clientGone.removeEventListener('abort', leave);
+        onSettled();
+      }
+    },
+  };
+}
+
+const replaced = (): Fault =>
+  new Fault('tenant_unavailable', 'The data of this tenant was replaced while the turn ran.');
+
+const toFault = (error: unknown): Fault =>
+  error instanceof Fault
+    ? error
+    : new Fault('internal_error', 'The server failed to answer; its log says why.', { cause: error });
+
+function toProviderRequest(begun: BegunTurn, request: ChatRequest, clock: Clock): ProviderRequest {
+  const { provider: _, model, ...parameters } = begun.config.modelConfig;
+  return {
+    model,
+    system: renderTemplate(begun.config.systemPrompt, {
+      ...request.templateVars,
+      tenant_name: request.identity.tenant.name,
+      agent_name: begun.config.name,
+      date: new Date(clock.now()).toISOString().slice(0, 10),
+    }),
+    messages: [...begun.history, ...begun.input],
+    tools: begun.config.toolsConfig.map(toToolDefinition),
+    parameters,
+  };
+}
+
+/** What a tool without a schema takes: any object. */
+const ANY_OBJECT: JsonObject = { type: 'object', properties: {}, additionalProperties: true };
+
+const toToolDefinition = (tool: ToolConfig): ToolDefinition =>
+  typeof tool === 'string'
+    ? { name: tool, description: null, parameters: ANY_OBJECT }
+    : { name: tool.name, description: tool.description ?? null, parameters: tool.parameters ?? ANY_OBJECT };

@@ -1,0 +1,144 @@
+import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { Fault, notFound } from '../fault.ts';
+import { mergeByKey } from '../json.ts';
+import { decodeCountCursor, decodeIdCursor, pageOf } from '../page.ts';
+import type { Conversation, TenantStore } from '../store.ts';
+import { prepared, preparedByShape, type StoreContext } from './handle.ts';
+import { parseMetadata, toStoredMessage } from './messages.ts';
+import { conversations, messages, openTurns } from './tables.ts';
+
+export type ConversationVerbs = Pick<
+  TenantStore,
+  'listConversations' | 'getConversation' | 'updateConversation' | 'deleteConversation' | 'listMessages'
+>;
+
+interface ConversationRow {
+  conversation: typeof conversations.$inferSelect;
+  openTurnId: string | null;
+}
+
+export function conversationVerbs(context: StoreContext): ConversationVerbs {
+  const { orm, read, write } = context;
+  const param = sql.placeholder;
+  const select = () =>
+    orm
+      .select({ conversation: conversations, openTurnId: openTurns.id })
+      .from(conversations)
+      .leftJoin(openTurns, eq(openTurns.conversationId, conversations.id));
+
+  const byId = prepared(() =>
+    select()
+      .where(eq(conversations.id, param('id')))
+      .prepare(),
+  );
+  const page = preparedByShape((shape) =>
+    select()
+      .where(
+        and(
+          shape.includes('configId') ? eq(conversations.configId, param('configId')) : undefined,
+          shape.includes('user') ? eq(conversations.user, param('user')) : undefined,
+          shape.includes('after') ? lt(conversations.id, param('after')) : undefined,
+        ),
+      )
+      .orderBy(desc(conversations.id))
+      .limit(param('limit'))
+      .prepare(),
+  );
+  const messagePage = preparedByShape((shape) =>
+    orm
+      .select()
+      .from(messages)
+      .where(
+        and(
+          eq(messages.conversationId, param('conversationId')),
+          shape.includes('before') ? lt(messages.seq, param('before')) : undefined,
+        ),
+      )
+      .orderBy(desc(messages.seq))
+      .limit(param('limit'))
+      .prepare(),
+  );
+  const update = prepared(() =>
+    orm
+      .update(conversations)
+      .set({
+        title: sql`${param('title')}`,
+        metadata: sql`${param('metadata')}`,
+        updatedAt: sql`${param('updatedAt')}`,
+      })
+      .where(eq(conversations.id, param('id')))
+      .prepare(),
+  );
+  const remove = prepared(() =>
+    orm
+      .delete(conversations)
+      .where(eq(conversations.id, param('id')))
+      .prepare(),
+  );
+
+  const findRow = (id: string): ConversationRow => {
+    const row = byId().get({ id });
+    if (!row) throw notFound();
+    return row;
+  };
+
+  return {
+    listConversations({ configId, user }, { limit, cursor }) {
+      const after = cursor === null ? null : decodeIdCursor(cursor);
+      const rows = page({ configId, user, after }).all({ configId, user, after, limit: limit + 1 });
+      return pageOf(rows.map(toConversation), limit, ({ id }) => id);
+    },
+
+    getConversation: (id) => toConversation(findRow(id)),
+
+    updateConversation: (id, patch) =>
+      write(() => {
+        const { conversation, openTurnId } = findRow(id);
+        const changed = {
+          ...conversation,
+          title: patch.title === undefined ? conversation.title : patch.title,
+          metadata: patch.metadata
+            ? JSON.stringify(mergeByKey(parseMetadata(conversation.metadata), patch.metadata))
+            : conversation.metadata,
+          updatedAt: context.clock.now(),
+        };
+        if (changed.title === conversation.title && changed.metadata === conversation.metadata) {
+          return toConversation({ conversation, openTurnId });
+        }
+        update().run({ id, title: changed.title, metadata: changed.metadata, updatedAt: changed.updatedAt });
+        return toConversation({ conversation: changed, openTurnId });
+      }),
+
+    deleteConversation: (id, isRunning) =>
+      write(() => {
+        const { openTurnId } = findRow(id);
+        if (openTurnId !== null && isRunning(openTurnId)) {
+          throw new Fault('conversation_busy', 'A turn of this conversation is running; wait for its end.', {
+            details: { retryAfterSeconds: 1 },
+          });
+        }
+        remove().run({ id });
+      }),
+
+    listMessages: (conversationId, { limit, cursor }) =>
+      read(() => {
+        findRow(conversationId);
+        const before = cursor === null ? null : decodeCountCursor(cursor);
+        const rows = messagePage({ before }).all({ conversationId, before, limit: limit + 1 });
+        const listing = pageOf(rows, limit, ({ seq }) => String(seq));
+        return { data: listing.data.map(toStoredMessage), nextCursor: listing.nextCursor };
+      }),
+  };
+}
+
+const toConversation = ({ conversation: row, openTurnId }: ConversationRow): Conversation => ({
+  id: row.id,
+  configId: row.configId,
+  title: row.title,
+  user: row.user,
+  metadata: parseMetadata(row.metadata),
+  status: openTurnId !== null ? 'busy' : row.awaitingTools ? 'awaiting_tools' : 'idle',
+  messageCount: row.messageCount,
+  createdAt: row.createdAt,
+  updatedAt: row.updatedAt,
+});

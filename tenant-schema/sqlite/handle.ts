@@ -1,0 +1,56 @@
+import type Database from 'better-sqlite3';
+import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
+import type { Clock } from '../clock.ts';
+import type { IdMaker } from '../ids.ts';
+
+/** What the verbs of one open file work with. It lives and dies with the file's handle. */
+export interface StoreContext {
+  readonly orm: BetterSQLite3Database;
+  readonly clock: Clock;
+  readonly ids: IdMaker;
+  /** Names this start of the server; an open turn of another run is dead. */
+  readonly runId: string;
+  /** One consistent view for several reads. */
+  read<T>(work: () => T): T;
+  /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
+  write<T>(work: () => T): T;
+}
+
+export function createContext(
+  db: Database.Database,
+  parts: Pick<StoreContext, 'clock' | 'ids' | 'runId'>,
+): StoreContext {
+  // Made once: better-sqlite3 builds a new function, with its statements, at each call of `transaction`.
+  const transaction = db.transaction((work: () => unknown) => work());
+  return {
+    ...parts,
+    orm: drizzle(db),
+    read: <T>(work: () => T) => transaction.deferred(work) as T,
+    write: <T>(work: () => T) => transaction.immediate(work) as T,
+  };
+}
+
+/** A statement that is compiled at its first use and kept with the handle. */
+export function prepared<S>(compile: () => S): () => S {
+  let statement: S | undefined;
+  return () => {
+    statement ??= compile();
+    return statement;
+  };
+}
+
+/** Statements of one family, told apart by which filters they have; each is compiled at its first use. */
+export function preparedByShape<S>(compile: (shape: string[]) => S): (filters: object) => S {
+  const statements = new Map<string, S>();
+  return (filters) => {
+    const shape = Object.entries(filters)
+      .filter(([, value]) => value !== undefined && value !== null)
+      .map(([name]) => name);
+    const key = shape.join();
+    const known = statements.get(key);
+    if (known) return known;
+    const made = compile(shape);
+    statements.set(key, made);
+    return made;
+  };
+}

@@ -1,0 +1,191 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock.ts';
+import { Fault } from '../fault.ts';
+
+/** What the pool needs of an open file. */
+export interface Pooled {
+  /** Closes the file. Must not throw. */
+  close(): void;
+}
+
+export interface PoolOptions<H extends Pooled> {
+  /** Opens a tenant's file; synchronous, and so single-flight by nature. */
+  open(id: string): H;
+  /** At most this many files are open at any moment. */
+  openMax: number;
+  /** A file unused for this long is closed by the next `closeIdle`. */
+  idleMs: number;
+  clock: Clock;
+}
+
+interface Lease<H> {
+  handle: H;
+  holders: number;
+  /** Set where the file turned out to be damaged: closed instead of kept when the last holder is done. */
+  broken: boolean;
+}
+
+/**
+ * Open files by tenant. The LRU holds only the idle ones: a leased file cannot be evicted or closed. Where all
+ * places are leased, further tenants wait in order.
+ */
+export class Pool<H extends Pooled> {
+  readonly #options: PoolOptions<H>;
+  readonly #leased = new Map<string, Lease<H>>();
+  readonly #idle: LRUCache<string, H>;
+  /** Tenants whose file is being replaced or removed; others wait for the promise. */
+  readonly #exclusive = new Map<string, Promise<void>>();
+  /** Woken at each return of a lease, in order. */
+  #waiting: (() => void)[] = [];
+  #closed = false;
+  #hits = 0;
+  #misses = 0;
+  #evictions = 0;
+
+  constructor(options: PoolOptions<H>) {
+    this.#options = options;
+    this.#idle = new LRUCache({
+      max: options.openMax,
+      ttl: Math.max(options.idleMs, 1),
+      // A look at the clock per lease costs less than the timer by which the cache would avoid it.
+      ttlResolution: 0,
+      allowStale: true,
+      noDeleteOnStaleGet: true,
+      perf: { now: () => options.clock.monotonic() },
+      // `delete` is a file on its way from idle to leased; `evict` and `expire` are on their way out.
+      dispose: (handle, _id, reason) => {
+        if (reason !== 'delete') handle.close();
+      },
+    });
+  }
+
+  /**
+   * Runs `work` on the tenant's open file, opening it first where needed.
+   * @throws what `open` or `work` throws.
+   */
+  async use<T>(
+    id: string,
+    work: (handle: H) => T | Promise<T>,
+    isDamage: (error: unknown) => boolean,
+  ): Promise<T> {
+    const lease = await this.#take(id);
+    try {
+      const result = work(lease.handle);
+      return result instanceof Promise ? await result : result;
+    } catch (error) {
+      lease.broken ||= isDamage(error);
+      throw error;
+    } finally {
+      this.#giveBack(id, lease);
+    }
+  }
+
+  /** Waits for the tenant's holders, closes its file, and lets nobody open it while `work` runs. */
+  async exclusive<T>(id: string, work: () => Promise<T>): Promise<T> {
+    while (this.#exclusive.has(id)) await this.#exclusive.get(id);
+    let open = (): void => {};
+    this.#exclusive.set(id, new Promise((resolve) => (open = resolve)));
+    try {
+      while (this.#leased.has(id)) await this.#nextReturn();
+      const handle = this.#takeIdle(id);
+      handle?.close();
+      return await work();
+    } finally {
+      this.#exclusive.delete(id);
+      open();
+      this.#wake();
+    }
+  }
+
+  /** Closes the files that nobody has used for `idleMs`. */
+  closeIdle(): void {
+    this.#idle.purgeStale();
+  }
+
+  stats() {
+    return {
+      open: this.#leased.size + this.#idle.size,
+      leased: this.#leased.size,
+      openMax: this.#options.openMax,
+      hits: this.#hits,
+      misses: this.#misses,
+      evictions: this.#evictions,
+    };
+  }
+
+  /** Refuses new leases, waits for those that are out, and closes everything. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#wake();
+    while (this.#leased.size > 0) await this.#nextReturn();
+    while (this.#idle.size > 0) this.#idle.pop();
+  }
+
+  async #take(id: string): Promise<Lease<H>> {
+    for (;;) {
+      if (this.#closed) throw new Fault('overloaded', 'The server is shutting down.');
+      const blocked = this.#exclusive.get(id);
+      if (blocked) {
+        await blocked;
+        continue;
+      }
+      const held = this.#leased.get(id);
+      if (held) {
+        held.holders += 1;
+        this.#hits += 1;
+        return held;
+      }
+      const idle = this.#takeIdle(id);
+      if (idle) {
+        this.#hits += 1;
+        return this.#lease(id, idle);
+      }
+      if (this.#hasRoom()) {
+        this.#misses += 1;
+        return this.#lease(id, this.#options.open(id));
+      }
+      await this.#nextReturn();
+    }
+  }
+
+  #lease(id: string, handle: H): Lease<H> {
+    const lease = { handle, holders: 1, broken: false };
+    this.#leased.set(id, lease);
+    return lease;
+  }
+
+  #giveBack(id: string, lease: Lease<H>): void {
+    lease.holders -= 1;
+    if (lease.holders > 0) return;
+    this.#leased.delete(id);
+    if (lease.broken) lease.handle.close();
+    else this.#idle.set(id, lease.handle);
+    this.#wake();
+  }
+
+  #takeIdle(id: string): H | undefined {
+    const handle = this.#idle.get(id);
+    if (handle) this.#idle.delete(id);
+    return handle;
+  }
+
+  /** Makes room by closing the file that was used least recently; false where every open file is leased. */
+  #hasRoom(): boolean {
+    if (this.#leased.size + this.#idle.size < this.#options.openMax) return true;
+    if (this.#idle.size === 0) return false;
+    this.#idle.pop();
+    this.#evictions += 1;
+    return true;
+  }
+
+  #nextReturn(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #wake(): void {
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}

@@ -1,0 +1,100 @@
+import { integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import type { MessageStatus, TurnStatus } from '../store.ts';
+
+// The tables as drizzle sees them. `migrations.ts` makes them; a test holds the two together.
+
+export const tenant = sqliteTable('tenant', {
+  id: text().primaryKey().notNull(),
+  name: text().notNull(),
+  createdAt: integer('created_at').notNull(),
+});
+
+export const configs = sqliteTable('configs', {
+  id: text().primaryKey().notNull(),
+  name: text().notNull(),
+  version: integer().notNull(),
+  createdAt: integer('created_at').notNull(),
+});
+
+export const configVersions = sqliteTable(
+  'config_versions',
+  {
+    configId: text('config_id').notNull(),
+    version: integer().notNull(),
+    name: text().notNull(),
+    agentType: text('agent_type').$type<'client-side'>().notNull(),
+    systemPrompt: text('system_prompt').notNull(),
+    modelConfig: text('model_config').notNull(),
+    toolsConfig: text('tools_config').notNull(),
+    metadata: text().notNull(),
+    createdAt: integer('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.configId, t.version] })],
+);
+
+export const conversations = sqliteTable('conversations', {
+  id: text().primaryKey().notNull(),
+  configId: text('config_id').notNull(),
+  title: text(),
+  user: text(),
+  metadata: text().notNull(),
+  messageCount: integer('message_count').notNull(),
+  historyBytes: integer('history_bytes').notNull(),
+  awaitingTools: integer('awaiting_tools', { mode: 'boolean' }).notNull(),
+  createdAt: integer('created_at').notNull(),
+  updatedAt: integer('updated_at').notNull(),
+});
+
+export const messages = sqliteTable(
+  'messages',
+  {
+    conversationId: text('conversation_id').notNull(),
+    seq: integer().notNull(),
+    id: text().notNull(),
+    role: text().$type<'user' | 'assistant' | 'tool'>().notNull(),
+    content: text(),
+    toolCalls: text('tool_calls'),
+    toolCallId: text('tool_call_id'),
+    toolName: text('tool_name'),
+    isError: integer('is_error', { mode: 'boolean' }).notNull(),
+    status: text().$type<MessageStatus>().notNull(),
+    providerData: text('provider_data'),
+    createdAt: integer('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.conversationId, t.seq] })],
+);
+
+export const openTurns = sqliteTable('open_turns', {
+  id: text().primaryKey().notNull(),
+  runId: text('run_id').notNull(),
+  requestId: text('request_id').notNull(),
+  configId: text('config_id').notNull(),
+  configVersion: integer('config_version').notNull(),
+  conversationId: text('conversation_id').notNull(),
+  user: text(),
+  provider: text().notNull(),
+  model: text().notNull(),
+  createdAt: integer('created_at').notNull(),
+});
+
+export const turns = sqliteTable('turns', {
+  id: text().primaryKey().notNull(),
+  requestId: text('request_id').notNull(),
+  configId: text('config_id').notNull(),
+  configVersion: integer('config_version').notNull(),
+  conversationId: text('conversation_id').notNull(),
+  user: text(),
+  provider: text().notNull(),
+  model: text().notNull(),
+  status: text().$type<TurnStatus>().notNull(),
+  errorCode: text('error_code'),
+  latencyMs: integer('latency_ms').notNull(),
+  firstTokenMs: integer('first_token_ms'),
+  inputTokens: integer('input_tokens').notNull(),
+  outputTokens: integer('output_tokens').notNull(),
+  cachedInputTokens: integer('cached_input_tokens').notNull(),
+  reasoningTokens: integer('reasoning_tokens').notNull(),
+  usageEstimated: integer('usage_estimated', { mode: 'boolean' }).notNull(),
+  costMicroUsd: integer('cost_micro_usd'),
+  createdAt: integer('created_at').notNull(),
+});
