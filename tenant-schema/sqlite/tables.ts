@@ -1,4 +1,5 @@
-import { integer, primaryKey, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { sql } from 'drizzle-orm';
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 import type { MessageStatus, TurnStatus } from '../store.ts';
 
 // The tables as drizzle sees them. `migrations.ts` makes them; a test holds the two together.
@@ -9,17 +10,23 @@ export const tenant = sqliteTable('tenant', {
   createdAt: integer('created_at').notNull(),
 });
 
-export const configs = sqliteTable('configs', {
-  id: text().primaryKey().notNull(),
-  name: text().notNull(),
-  version: integer().notNull(),
-  createdAt: integer('created_at').notNull(),
-});
+export const configs = sqliteTable(
+  'configs',
+  {
+    id: text().primaryKey().notNull(),
+    name: text().notNull(),
+    version: integer().notNull(),
+    createdAt: integer('created_at').notNull(),
+  },
+  (t) => [uniqueIndex('configs_by_name').on(t.name)],
+);
 
 export const configVersions = sqliteTable(
   'config_versions',
   {
-    configId: text('config_id').notNull(),
+    configId: text('config_id')
+      .notNull()
+      .references(() => configs.id, { onDelete: 'cascade' }),
     version: integer().notNull(),
     name: text().notNull(),
     agentType: text('agent_type').$type<'client-side'>().notNull(),
@@ -32,23 +39,32 @@ export const configVersions = sqliteTable(
   (t) => [primaryKey({ columns: [t.configId, t.version] })],
 );
 
-export const conversations = sqliteTable('conversations', {
-  id: text().primaryKey().notNull(),
-  configId: text('config_id').notNull(),
-  title: text(),
-  user: text(),
-  metadata: text().notNull(),
-  messageCount: integer('message_count').notNull(),
-  historyBytes: integer('history_bytes').notNull(),
-  awaitingTools: integer('awaiting_tools', { mode: 'boolean' }).notNull(),
-  createdAt: integer('created_at').notNull(),
-  updatedAt: integer('updated_at').notNull(),
-});
+export const conversations = sqliteTable(
+  'conversations',
+  {
+    id: text().primaryKey().notNull(),
+    configId: text('config_id').notNull(),
+    title: text(),
+    user: text(),
+    metadata: text().notNull(),
+    messageCount: integer('message_count').notNull(),
+    historyBytes: integer('history_bytes').notNull(),
+    awaitingTools: integer('awaiting_tools', { mode: 'boolean' }).notNull(),
+    createdAt: integer('created_at').notNull(),
+    updatedAt: integer('updated_at').notNull(),
+  },
+  (t) => [
+    index('conversations_by_config').on(t.configId, t.id),
+    index('conversations_by_user').on(t.user, t.id).where(sql`user IS NOT NULL`),
+  ],
+);
 
 export const messages = sqliteTable(
   'messages',
   {
-    conversationId: text('conversation_id').notNull(),
+    conversationId: text('conversation_id')
+      .notNull()
+      .references(() => conversations.id, { onDelete: 'cascade' }),
     seq: integer().notNull(),
     id: text().notNull(),
     role: text().$type<'user' | 'assistant' | 'tool'>().notNull(),
@@ -77,24 +93,33 @@ export const openTurns = sqliteTable('open_turns', {
   createdAt: integer('created_at').notNull(),
 });
 
-export const turns = sqliteTable('turns', {
-  id: text().primaryKey().notNull(),
-  requestId: text('request_id').notNull(),
-  configId: text('config_id').notNull(),
-  configVersion: integer('config_version').notNull(),
-  conversationId: text('conversation_id').notNull(),
-  user: text(),
-  provider: text().notNull(),
-  model: text().notNull(),
-  status: text().$type<TurnStatus>().notNull(),
-  errorCode: text('error_code'),
-  latencyMs: integer('latency_ms').notNull(),
-  firstTokenMs: integer('first_token_ms'),
-  inputTokens: integer('input_tokens').notNull(),
-  outputTokens: integer('output_tokens').notNull(),
-  cachedInputTokens: integer('cached_input_tokens').notNull(),
-  reasoningTokens: integer('reasoning_tokens').notNull(),
-  usageEstimated: integer('usage_estimated', { mode: 'boolean' }).notNull(),
-  costMicroUsd: integer('cost_micro_usd'),
-  createdAt: integer('created_at').notNull(),
-});
+export const turns = sqliteTable(
+  'turns',
+  {
+    id: text().primaryKey().notNull(),
+    requestId: text('request_id').notNull(),
+    configId: text('config_id').notNull(),
+    configVersion: integer('config_version').notNull(),
+    conversationId: text('conversation_id').notNull(),
+    user: text(),
+    provider: text().notNull(),
+    model: text().notNull(),
+    status: text().$type<TurnStatus>().notNull(),
+    errorCode: text('error_code'),
+    latencyMs: integer('latency_ms').notNull(),
+    firstTokenMs: integer('first_token_ms'),
+    inputTokens: integer('input_tokens').notNull(),
+    outputTokens: integer('output_tokens').notNull(),
+    cachedInputTokens: integer('cached_input_tokens').notNull(),
+    reasoningTokens: integer('reasoning_tokens').notNull(),
+    usageEstimated: integer('usage_estimated', { mode: 'boolean' }).notNull(),
+    costMicroUsd: integer('cost_micro_usd'),
+    createdAt: integer('created_at').notNull(),
+  },
+  (t) => [
+    index('turns_by_config').on(t.configId, t.id),
+    index('turns_by_conversation').on(t.conversationId, t.id),
+    index('turns_by_user').on(t.user, t.id).where(sql`user IS NOT NULL`),
+    index('turns_not_ok').on(t.status, t.id).where(sql`status <> 'ok'`),
+  ],
+);
