@@ -36,6 +36,7 @@ export interface ApiKey {
   scopes: Scope[];
   createdAt: number;
   expiresAt: number | null;
+  /** Written at most once a minute, so a process that was killed may have lost the last one. */
   lastUsedAt: number | null;
   revokedAt: number | null;
 }

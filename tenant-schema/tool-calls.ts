@@ -17,6 +17,7 @@ export const CANCELLED_CONTENT = 'The call was cancelled by the user.';
  */
 export function matchToolResults(openCalls: OpenCall[], results: ToolResult[]): AnsweredCall[] {
   const errors: InputError[] = [];
+  if (openCalls.length === 0) errors.push({ path: 'tool_results', message: 'no call waits for a result' });
   const answers = new Map<string, ToolResult>();
   results.forEach((result, index) => {
     const found = findCall(openCalls, result, `tool_results.${index}`);

@@ -1,0 +1,162 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { notFound } from '../tenant-schema/fault.ts';
+import { idBound, pageOf } from '../tenant-schema/page.ts';
+import type { Listing, Page } from '../tenant-schema/store.ts';
+import type { Audit } from './audit.ts';
+import type { ControlDatabase } from './database.ts';
+import { keyPrefix, makeKey, parseKey } from './key-format.ts';
+import { apiKeys, tenants } from './tables.ts';
+import { toTenant } from './tenants.ts';
+import {
+  type Actor,
+  type ApiKey,
+  type IssuedKey,
+  type NewKey,
+  SCOPES,
+  type TenantIdentity,
+} from './types.ts';
+
+const SALT_BYTES = 16;
+/** How long a key's last use may stay in memory before it is written, together with every other key's. */
+const LAST_USE_FLUSH_MS = 60_000;
+
+export interface ApiKeys {
+  /** Only inside a transaction, on a tenant that is there. */
+  insert(tenantId: string, key: NewKey, actor: Actor): IssuedKey;
+  list(tenantId: string, page: Page): Listing<ApiKey>;
+  /** Only inside a transaction. @throws `not_found` for a key that this tenant does not have. */
+  revoke(tenantId: string, keyId: string, actor: Actor): void;
+  find(text: string): TenantIdentity | undefined;
+  /** Writes down when keys were last used, as far as that is only in memory. */
+  flushLastUses(): void;
+}
+
+export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit: Audit): ApiKeys {
+  const listed = {
+    id: apiKeys.id,
+    tenantId: apiKeys.tenantId,
+    name: apiKeys.name,
+    scopes: apiKeys.scopes,
+    createdAt: apiKeys.createdAt,
+    expiresAt: apiKeys.expiresAt,
+    lastUsedAt: apiKeys.lastUsedAt,
+    revokedAt: apiKeys.revokedAt,
+  };
+  const insert = db
+    .insert(apiKeys)
+    .values({
+      id: sql.placeholder('id'),
+      tenantId: sql.placeholder('tenantId'),
+      name: sql.placeholder('name'),
+      scopes: sql.placeholder('scopes'),
+      salt: sql.placeholder('salt'),
+      hash: sql.placeholder('hash'),
+      createdAt: sql.placeholder('createdAt'),
+      expiresAt: sql.placeholder('expiresAt'),
+    })
+    .prepare();
+  const selectPage = db
+    .select(listed)
+    .from(apiKeys)
+    .where(and(eq(apiKeys.tenantId, sql.placeholder('tenantId')), lt(apiKeys.id, sql.placeholder('before'))))
+    .orderBy(desc(apiKeys.id))
+    .limit(sql.placeholder('count'))
+    .prepare();
+  const selectOne = db
+    .select(listed)
+    .from(apiKeys)
+    .where(and(eq(apiKeys.id, sql.placeholder('id')), eq(apiKeys.tenantId, sql.placeholder('tenantId'))))
+    .prepare();
+  const selectIdentity = db
+    .select({ key: apiKeys, tenant: tenants })
+    .from(apiKeys)
+    .innerJoin(tenants, eq(tenants.id, apiKeys.tenantId))
+    .where(eq(apiKeys.id, sql.placeholder('id')))
+    .prepare();
+
+  const lastUses = new Map<string, number>();
+  let flushedAtMonotonic = clock.monotonic();
+
+  function flushLastUses(): void {
+    flushedAtMonotonic = clock.monotonic();
+    if (lastUses.size === 0) return;
+    write(() => {
+      for (const [id, lastUsedAt] of lastUses) {
+        db.update(apiKeys).set({ lastUsedAt }).where(eq(apiKeys.id, id)).run();
+      }
+    });
+    lastUses.clear();
+  }
+
+  /** In memory first: one write a minute instead of one, with its fsync, at every request. */
+  function noteUse(keyId: string): void {
+    lastUses.set(keyId, clock.now());
+    if (clock.monotonic() - flushedAtMonotonic < LAST_USE_FLUSH_MS) return;
+    try {
+      flushLastUses();
+    } catch {
+      // A disk that takes no writes must not lock tenants out; the uses stay noted for the next minute.
+    }
+  }
+
+  return {
+    flushLastUses,
+
+    insert(tenantId, { name, scopes = SCOPES, expiresAt = null }, actor) {
+      const id = ids();
+      const { text, secret } = makeKey(id);
+      const salt = randomBytes(SALT_BYTES);
+      const row = {
+        id,
+        tenantId,
+        name,
+        scopes: SCOPES.filter((scope) => scopes.includes(scope)),
+        createdAt: clock.now(),
+        expiresAt,
+      };
+      insert.run({ ...row, salt, hash: hashSecret(salt, secret) });
+      audit({
+        actor,
+        action: 'key.create',
+        tenantId,
+        targetId: id,
+        changes: { name, scopes: row.scopes, expires_at: expiresAt },
+      });
+      return { key: toApiKey({ ...row, lastUsedAt: null, revokedAt: null }), secret: text };
+    },
+
+    list(tenantId, page) {
+      flushLastUses();
+      const rows = selectPage.all({ tenantId, before: idBound(page.cursor), count: page.limit + 1 });
+      return pageOf(rows.map(toApiKey), page.limit, (key) => key.id);
+    },
+
+    revoke(tenantId, keyId, actor) {
+      const key = selectOne.get({ id: keyId, tenantId });
+      if (!key) throw notFound();
+      if (key.revokedAt !== null) return;
+      const revokedAt = clock.now();
+      db.update(apiKeys).set({ revokedAt }).where(eq(apiKeys.id, keyId)).run();
+      audit({ actor, action: 'key.revoke', tenantId, targetId: keyId, changes: { name: key.name } });
+    },
+
+    find(text) {
+      const parsed = parseKey(text);
+      if (!parsed) return undefined;
+      const row = selectIdentity.get({ id: parsed.keyId });
+      if (!row || !timingSafeEqual(row.key.hash, hashSecret(row.key.salt, parsed.secret))) return undefined;
+      const { id, name, scopes, expiresAt, revokedAt } = row.key;
+      if (revokedAt !== null || (expiresAt !== null && expiresAt <= clock.now())) return undefined;
+      if (row.tenant.status === 'deleted') return undefined;
+      noteUse(id);
+      return { tenant: toTenant(row.tenant), key: { id, name, scopes } };
+    },
+  };
+}
+
+/** The secret has 256 random bits, so there is nothing to guess and nothing that a slow hash would add. */
+const hashSecret = (salt: Buffer, secret: string): Buffer =>
+  createHash('sha256').update(salt).update(secret).digest();
+
+const toApiKey = (row: Omit<ApiKey, 'prefix'>): ApiKey => ({ ...row, prefix: keyPrefix(row.id) });

@@ -1,0 +1,30 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../tenant-schema/clock.ts';
+
+/** Attempts an address has at once, and how many come back each second. */
+const BURST = 20;
+const REFILL_PER_SECOND = 1;
+/** Addresses remembered; whoever falls out begins anew, which the queue behind the buckets bears. */
+const ADDRESSES_MAX = 10_000;
+
+interface Bucket {
+  attempts: number;
+  atMonotonicMs: number;
+}
+
+/**
+ * A token bucket for each address. The function takes one attempt and gives 0, or takes none and gives the
+ * whole seconds until there is one.
+ */
+export function createAttemptBuckets(clock: Clock): (address: string) => number {
+  const buckets = new LRUCache<string, Bucket>({ max: ADDRESSES_MAX });
+  return (address) => {
+    const nowMs = clock.monotonic();
+    const bucket = buckets.get(address) ?? { attempts: BURST, atMonotonicMs: nowMs };
+    const refilled = bucket.attempts + ((nowMs - bucket.atMonotonicMs) / 1000) * REFILL_PER_SECOND;
+    const attempts = Math.min(BURST, refilled);
+    const isAllowed = attempts >= 1;
+    buckets.set(address, { attempts: isAllowed ? attempts - 1 : attempts, atMonotonicMs: nowMs });
+    return isAllowed ? 0 : Math.ceil((1 - attempts) / REFILL_PER_SECOND);
+  };
+}

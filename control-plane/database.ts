@@ -1,0 +1,45 @@
+import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
+import type { Clock } from '../tenant-schema/clock.ts';
+import type { IdMaker } from '../tenant-schema/ids.ts';
+import { closeDatabase, openDatabase } from '../tenant-schema/sqlite/connection.ts';
+import { migrate } from '../tenant-schema/sqlite/migrator.ts';
+import { CONTROL_APPLICATION_ID, controlMigrations } from './migrations.ts';
+
+/** What every part of the control plane works with. */
+export interface ControlDatabase {
+  db: BetterSQLite3Database;
+  clock: Clock;
+  ids: IdMaker;
+  /** Runs a verb that writes. It takes the write lock first: a read that upgrades later can fail at once. */
+  write<T>(work: () => T): T;
+  close(): void;
+}
+
+/**
+ * Opens control.db, made if missing, at the latest schema.
+ * @throws what `openDatabase` and `migrate` throw; the handle is closed then.
+ */
+export function openControlDatabase(path: string, clock: Clock, ids: IdMaker): ControlDatabase {
+  // Changes here are rare, and one that was answered must outlive a power cut: above all a revoked key.
+  const handle = openDatabase(path, { mustExist: false, synchronous: 'FULL' });
+  try {
+    migrate(handle, {
+      applicationId: CONTROL_APPLICATION_ID,
+      migrations: controlMigrations,
+      now: clock.now(),
+    });
+  } catch (error) {
+    closeDatabase(handle);
+    throw error;
+  }
+  const db = drizzle({ client: handle });
+  return {
+    db,
+    clock,
+    ids,
+    write: (work) => db.transaction(work, { behavior: 'immediate' }),
+    close: () => {
+      closeDatabase(handle);
+    },
+  };
+}

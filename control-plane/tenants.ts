@@ -1,0 +1,165 @@
+import { isDeepStrictEqual } from 'node:util';
+import { and, desc, eq, lt, ne, sql } from 'drizzle-orm';
+import { notFound } from '../tenant-schema/fault.ts';
+import { idBound, pageOf } from '../tenant-schema/page.ts';
+import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
+import type { Audit } from './audit.ts';
+import type { ControlDatabase } from './database.ts';
+import { tenants } from './tables.ts';
+import type { Actor, NewTenant, Tenant, TenantLimits, TenantPatch, TenantStatus } from './types.ts';
+
+const UNLIMITED: TenantLimits = {
+  requests_per_minute: null,
+  tokens_per_minute: null,
+  max_concurrent_turns: null,
+  monthly_spend_usd: null,
+  storage_bytes_max: null,
+  providers: null,
+};
+
+type TenantRow = typeof tenants.$inferSelect;
+
+/** A row as the rest of the program sees it: every limit is named, null where there is none. */
+export const toTenant = (row: TenantRow): Tenant => ({ ...row, limits: { ...UNLIMITED, ...row.limits } });
+
+export interface Tenants {
+  /** Only inside a transaction. */
+  insert(id: string, tenant: NewTenant, actor: Actor): Tenant;
+  list(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
+  /** @throws `not_found` also for a deleted tenant. */
+  get(id: string): Tenant;
+  update(id: string, patch: TenantPatch, actor: Actor): Tenant;
+}
+
+export function createTenants({ db, clock, write }: ControlDatabase, audit: Audit): Tenants {
+  const insert = db
+    .insert(tenants)
+    .values({
+      id: sql.placeholder('id'),
+      name: sql.placeholder('name'),
+      status: sql.placeholder('status'),
+      metadata: sql.placeholder('metadata'),
+      limits: sql.placeholder('limits'),
+      createdAt: sql.placeholder('createdAt'),
+    })
+    .prepare();
+  const selectLive = db
+    .select()
+    .from(tenants)
+    .where(and(eq(tenants.id, sql.placeholder('id')), ne(tenants.status, 'deleted')))
+    .prepare();
+  const listLive = db
+    .select()
+    .from(tenants)
+    .where(and(lt(tenants.id, sql.placeholder('before')), ne(tenants.status, 'deleted')))
+    .orderBy(desc(tenants.id))
+    .limit(sql.placeholder('count'))
+    .prepare();
+  const listByStatus = db
+    .select()
+    .from(tenants)
+    .where(and(lt(tenants.id, sql.placeholder('before')), eq(tenants.status, sql.placeholder('status'))))
+    .orderBy(desc(tenants.id))
+    .limit(sql.placeholder('count'))
+    .prepare();
+
+  function get(id: string): Tenant {
+    const row = selectLive.get({ id });
+    if (!row) throw notFound();
+    return toTenant(row);
+  }
+
+  return {
+    get,
+
+    insert(id, { name, metadata = {}, limits = {} }, actor) {
+      const row: TenantRow = {
+        id,
+        name,
+        status: 'active',
+        metadata,
+        limits: mergeByKey({}, limits),
+        createdAt: clock.now(),
+      };
+      insert.run(row);
+      const tenant = toTenant(row);
+      audit({
+        actor,
+        action: 'tenant.create',
+        tenantId: id,
+        targetId: id,
+        changes: describeChanges({ metadata: {}, limits: UNLIMITED }, tenant),
+      });
+      return tenant;
+    },
+
+    list({ status }, page) {
+      const bounds = { before: idBound(page.cursor), count: page.limit + 1 };
+      const rows = status === undefined ? listLive.all(bounds) : listByStatus.all({ ...bounds, status });
+      return pageOf(rows.map(toTenant), page.limit, (tenant) => tenant.id);
+    },
+
+    update: (id, patch, actor) =>
+      write(() => {
+        const before = get(id);
+        const after: Tenant = {
+          ...before,
+          name: patch.name ?? before.name,
+          status: patch.status ?? before.status,
+          metadata: mergeByKey(before.metadata, patch.metadata ?? {}),
+          limits: { ...UNLIMITED, ...mergeByKey(before.limits, patch.limits ?? {}) },
+        };
+        const changes = describeChanges(before, after);
+        if (Object.keys(changes).length === 0) return before;
+        db.update(tenants)
+          .set({
+            name: after.name,
+            status: after.status,
+            metadata: after.metadata,
+            limits: mergeByKey({}, after.limits),
+          })
+          .where(eq(tenants.id, id))
+          .run();
+        audit({ actor, action: 'tenant.update', tenantId: id, targetId: id, changes });
+        return after;
+      }),
+  };
+}
+
+/** `base` with the keys of `changes` on top; null removes a key, undefined leaves it. */
+function mergeByKey(base: object, changes: object): JsonObject {
+  const merged = new Map<string, unknown>(Object.entries(base));
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === null) merged.delete(key);
+    else if (value !== undefined) merged.set(key, value);
+  }
+  // Not assigned key by key: a client may name one `__proto__`.
+  return Object.fromEntries(merged);
+}
+
+type Described = Pick<Tenant, 'metadata' | 'limits'> & Partial<Tenant>;
+
+/** What differs, from what to what. Of metadata only the keys: its values are a client's, and may be secret. */
+function describeChanges(before: Described, after: Described): JsonObject {
+  const changes: JsonObject = {};
+  for (const field of ['name', 'status'] as const) {
+    if (before[field] !== after[field]) changes[field] = { from: before[field] ?? null, to: after[field] };
+  }
+  const limits = changedKeys(before.limits, after.limits);
+  if (limits.length > 0) {
+    changes.limits = Object.fromEntries(
+      limits.map((key) => [key, { from: before.limits[key], to: after.limits[key] }]),
+    );
+  }
+  const metadata = changedKeys(before.metadata, after.metadata);
+  if (metadata.length > 0) changes.metadata = metadata;
+  return changes;
+}
+
+function changedKeys<T extends object>(before: T, after: T): (keyof T & string)[] {
+  const keys: Set<string> = new Set([...Object.keys(before), ...Object.keys(after)]);
+  const own = (object: T, key: string) => Object.getOwnPropertyDescriptor(object, key)?.value;
+  return [...keys].filter(
+    (key): key is keyof T & string => !isDeepStrictEqual(own(before, key), own(after, key)),
+  );
+}
