@@ -1,0 +1,45 @@
+# Everything a person needs is here: `make` or `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help start dev build test check test-crash test-start clean
+.SUFFIXES:
+
+BIN := node_modules/.bin
+SOURCES := $(shell find server control-plane tenant-schema -name '*.ts' 2>/dev/null)
+TEST_FLAGS ?=
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+start: dist/.built ## Install and build what is missing, then serve until Ctrl-C
+	@exec node --enable-source-maps dist/server/main.js
+
+dev: node_modules/.installed ## Serve from the sources and restart at each change
+	@exec $(BIN)/tsx watch --clear-screen=false server/main.ts
+
+build: dist/.built ## Compile to dist/
+
+test: check ## Type-check, lint, run every test
+	@NODE_ENV=test $(BIN)/mocha $(TEST_FLAGS) 'test/**/*.spec.ts'
+
+check: node_modules/.installed ## Type-check and lint only
+	@$(BIN)/tsc -p .
+	@$(BIN)/biome check .
+
+test-crash: dist/.built ## Kill the server under load again and again (some minutes)
+	@NODE_ENV=test CRASH_ROUNDS=40 $(BIN)/mocha --timeout 900000 test/crash/kill.spec.ts
+
+test-start: node_modules/.installed ## Run "make start" in a fresh clone of the last commit
+	@NODE_ENV=test $(BIN)/mocha --timeout 900000 test/fresh-clone/make-start.ts
+
+clean: ## Remove what was built and installed; never touches data/
+	rm -rf dist node_modules
+
+# Stamps make the second start quick. NODE_ENV=production would leave out the compiler, hence --include=dev.
+node_modules/.installed: package.json package-lock.json
+	npm ci --include=dev --no-audit --no-fund
+	@touch $@
+
+dist/.built: node_modules/.installed tsconfig.json tsconfig.build.json $(SOURCES)
+	@rm -rf dist
+	$(BIN)/tsc -p tsconfig.build.json
+	@touch $@
