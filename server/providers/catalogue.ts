@@ -1,36 +1,46 @@
 /** How a provider is spoken to: which adapter, where by default, and whether a key is needed. */
 export interface ProviderEntry {
   wire: 'openai' | 'anthropic' | 'demo';
-  /** Null where the SDK's own default holds. */
+  /** Null where nothing is asked over the network. */
   baseUrl: string | null;
   needsKey: boolean;
   /** False where asking for usage in a stream is an error; such providers send it unasked. */
   streamUsageOption: boolean;
+  /** True where a message with tool calls must be sent back with the `reasoning_content` it came with. */
+  returnsReasoning: boolean;
   /** What a turn costs the operator when no price list says otherwise: nothing. */
   free: boolean;
 }
 
-const compatible = (baseUrl: string): ProviderEntry => ({
+const compatible = (baseUrl: string): ProviderEntry & { wire: 'openai'; baseUrl: string } => ({
   wire: 'openai',
   baseUrl,
   needsKey: true,
   streamUsageOption: true,
+  returnsReasoning: false,
   free: false,
 });
 
 /** Every provider there is. `<NAME>_API_KEY` and `<NAME>_BASE_URL` in the environment belong to it. */
 export const PROVIDERS = {
-  openai: { ...compatible(''), baseUrl: null },
-  anthropic: { ...compatible(''), baseUrl: null, wire: 'anthropic' },
+  openai: compatible('https://api.openai.com/v1'),
+  anthropic: { ...compatible('https://api.anthropic.com'), wire: 'anthropic' },
   google: compatible('https://generativelanguage.googleapis.com/v1beta/openai/'),
-  deepseek: compatible('https://api.deepseek.com/v1'),
+  deepseek: { ...compatible('https://api.deepseek.com/v1'), returnsReasoning: true },
   mistral: { ...compatible('https://api.mistral.ai/v1'), streamUsageOption: false },
-  moonshotai: compatible('https://api.moonshot.ai/v1'),
+  moonshotai: { ...compatible('https://api.moonshot.ai/v1'), returnsReasoning: true },
   groq: compatible('https://api.groq.com/openai/v1'),
   openrouter: compatible('https://openrouter.ai/api/v1'),
   xai: compatible('https://api.x.ai/v1'),
   ollama: { ...compatible('http://127.0.0.1:11434/v1'), needsKey: false, free: true },
-  demo: { wire: 'demo', baseUrl: null, needsKey: false, streamUsageOption: false, free: true },
+  demo: {
+    wire: 'demo',
+    baseUrl: null,
+    needsKey: false,
+    streamUsageOption: false,
+    returnsReasoning: false,
+    free: true,
+  },
 } as const satisfies Record<string, ProviderEntry>;
 
 export type ProviderName = keyof typeof PROVIDERS;

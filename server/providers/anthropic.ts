@@ -1,0 +1,155 @@
+import Anthropic from '@anthropic-ai/sdk';
+import type { JsonObject, TokenUsage } from '../../tenant-schema/store.ts';
+import { requestBody, type ThinkingBlock } from './anthropic-request.ts';
+import { invalidAnswer } from './errors.ts';
+import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
+import { withHeaders } from './transport.ts';
+import {
+  type AdapterOptions,
+  type CallDraft,
+  chunksOf,
+  countOf,
+  isObject,
+  SDK_TIMEOUT_MS,
+  settleFinish,
+  wholeCalls,
+} from './upstream.ts';
+
+/** An event of the stream, as far as it matters here; servers that imitate this format may leave things out. */
+interface StreamEvent {
+  type?: string;
+  index?: number;
+  message?: { usage?: Usage | null };
+  usage?: Usage | null;
+  content_block?: { type?: string; id?: string; name?: string; input?: unknown; text?: string } & JsonObject;
+  delta?: {
+    type?: string;
+    text?: string;
+    partial_json?: string;
+    thinking?: string;
+    signature?: string;
+    stop_reason?: string | null;
+  };
+}
+
+interface Usage {
+  input_tokens?: number | null;
+  cache_read_input_tokens?: number | null;
+  cache_creation_input_tokens?: number | null;
+  output_tokens?: number | null;
+  output_tokens_details?: { thinking_tokens?: number | null } | null;
+}
+
+type Block = { call: CallDraft & { wholeInput: unknown } } | { thinking: ThinkingBlock };
+
+/** Speaks Messages, always streamed. */
+export function createAnthropic(options: AdapterOptions & { apiKey: string }): Provider {
+  const { apiKey } = options;
+  const client = new Anthropic({
+    apiKey,
+    // Null and false, for where nothing is given the SDK looks into the environment and its own files.
+    authToken: null,
+    webhookKey: null,
+    openTelemetry: false,
+    baseURL: options.baseUrl,
+    maxRetries: options.retries,
+    timeout: SDK_TIMEOUT_MS,
+    // It would print the text of an event that it cannot parse.
+    logLevel: 'off',
+    fetch: withHeaders(options.fetch, { 'x-api-key': apiKey }),
+  });
+
+  return {
+    async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
+      const body = requestBody(request, options.name);
+      // `post` is what `messages.create` calls, but that one prints warnings about old models.
+      const start = (): PromiseLike<AsyncIterable<StreamEvent>> =>
+        client.post<AsyncIterable<StreamEvent>>('/v1/messages', { body, stream: true, signal });
+
+      const blocks = new Map<number, Block>();
+      let usage: Usage = {};
+      let stopReason: string | null = null;
+      for await (const event of chunksOf(start, options, signal)) {
+        const text = addToBlocks(blocks, event);
+        if (text !== '') yield { type: 'text', text };
+        stopReason = event.delta?.stop_reason || stopReason;
+        const figures = event.message?.usage ?? event.usage;
+        if (figures) {
+          // Cumulative, but the later event may leave out what the first one told.
+          usage = { ...usage, ...withoutNulls(figures) };
+          yield { type: 'usage', usage: usageOf(usage) };
+        }
+      }
+      if (stopReason === null) throw invalidAnswer(options, 'The stream ended without a stop reason.');
+
+      const cutOrWhole = FINISH_REASONS[stopReason] ?? 'stop';
+      const drafts = [...blocks.values()].flatMap((block) =>
+        'call' in block ? [settleInput(block.call)] : [],
+      );
+      const calls = wholeCalls(drafts, cutOrWhole, options);
+      for (const { call } of calls) yield { type: 'tool_call', call };
+      const thinking = [...blocks.values()].flatMap((block) => ('thinking' in block ? [block.thinking] : []));
+      yield {
+        type: 'end',
+        finishReason: settleFinish(cutOrWhole, calls.length),
+        providerData: thinking.length === 0 ? null : { provider: options.name, data: { thinking } },
+      };
+    },
+  };
+}
+
+const FINISH_REASONS: Record<string, FinishReason> = {
+  end_turn: 'stop',
+  stop_sequence: 'stop',
+  pause_turn: 'stop',
+  max_tokens: 'length',
+  model_context_window_exceeded: 'length',
+  tool_use: 'tool_calls',
+  refusal: 'content_filter',
+};
+
+/** Takes in what belongs to a block, and gives back the text for the client. */
+function addToBlocks(blocks: Map<number, Block>, event: StreamEvent): string {
+  const index = event.index ?? blocks.size;
+  const { content_block: begun, delta } = event;
+  if (event.type === 'content_block_start' && begun !== undefined) {
+    if (begun.type === 'tool_use') {
+      const { id = '', name = '', input } = begun;
+      blocks.set(index, { call: { id, name, json: '', wholeInput: input } });
+    } else if (begun.type === 'thinking') {
+      blocks.set(index, { thinking: { type: 'thinking', thinking: '', signature: '' } });
+    } else if (begun.type === 'redacted_thinking') {
+      blocks.set(index, { thinking: { type: 'redacted_thinking', data: String(begun.data ?? '') } });
+    }
+    return begun.type === 'text' ? (begun.text ?? '') : '';
+  }
+  if (event.type !== 'content_block_delta') return '';
+  const block = blocks.get(index);
+  if (block === undefined) return delta?.type === 'text_delta' ? (delta.text ?? '') : '';
+  if ('call' in block) {
+    block.call.json += delta?.partial_json ?? '';
+  } else if (block.thinking.type === 'thinking') {
+    block.thinking.thinking += delta?.thinking ?? '';
+    block.thinking.signature += delta?.signature ?? '';
+  }
+  return '';
+}
+
+/** The input comes in pieces after an empty object; some imitations send it whole at the beginning instead. */
+function settleInput(call: CallDraft & { wholeInput: unknown }): CallDraft {
+  const whole = call.json === '' && isObject(call.wholeInput) && Object.keys(call.wholeInput).length > 0;
+  return whole ? { ...call, json: JSON.stringify(call.wholeInput) } : call;
+}
+
+const withoutNulls = (usage: Usage): Usage =>
+  Object.fromEntries(Object.entries(usage).filter(([, value]) => value !== null));
+
+function usageOf(usage: Usage): TokenUsage {
+  const cachedInputTokens = countOf(usage.cache_read_input_tokens);
+  return {
+    inputTokens: countOf(usage.input_tokens) + cachedInputTokens + countOf(usage.cache_creation_input_tokens),
+    outputTokens: countOf(usage.output_tokens),
+    cachedInputTokens,
+    reasoningTokens: countOf(usage.output_tokens_details?.thinking_tokens),
+  };
+}

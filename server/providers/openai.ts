@@ -1,0 +1,192 @@
+import OpenAI from 'openai';
+import type { JsonObject, ProviderData, TokenUsage } from '../../tenant-schema/store.ts';
+import { invalidAnswer } from './errors.ts';
+import { type OpenAiProviderData, requestBody } from './openai-request.ts';
+import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
+import { withHeaders } from './transport.ts';
+import {
+  type AdapterOptions,
+  type CallDraft,
+  chunksOf,
+  countOf,
+  isObject,
+  parseObject,
+  SDK_TIMEOUT_MS,
+  settleFinish,
+  wholeCalls,
+} from './upstream.ts';
+
+export interface OpenAiOptions extends AdapterOptions {
+  /** Ask for token figures with `stream_options`. */
+  streamUsageOption: boolean;
+  /** Send `reasoning_content` back with tool calls. */
+  returnsReasoning: boolean;
+}
+
+/**
+ * A chunk as the many servers that speak this format really send it: any field may be missing or null.
+ * The SDK's types say what OpenAI itself sends.
+ */
+interface Chunk {
+  choices?: Choice[] | null;
+  usage?: Usage | null;
+}
+
+interface Choice {
+  delta?: Delta | null;
+  finish_reason?: string | null;
+  /** Moonshot tells its figures here. */
+  usage?: Usage | null;
+}
+
+interface Delta {
+  content?: string | { type?: string; text?: string }[] | null;
+  refusal?: string | null;
+  reasoning_content?: string | null;
+  tool_calls?: CallDelta[] | null;
+}
+
+interface CallDelta extends JsonObject {
+  index?: number | null;
+  id?: string | null;
+  function?: { name?: string | null; arguments?: string | JsonObject | null } | null;
+}
+
+interface Usage {
+  prompt_tokens?: number | null;
+  completion_tokens?: number | null;
+  total_tokens?: number | null;
+  prompt_tokens_details?: { cached_tokens?: number | null } | null;
+  /** DeepSeek's name for cached tokens. */
+  prompt_cache_hit_tokens?: number | null;
+  completion_tokens_details?: { reasoning_tokens?: number | null } | null;
+}
+
+interface Draft extends CallDraft {
+  index: number | null;
+  vendor: JsonObject;
+}
+
+/** Speaks Chat Completions, always streamed: the first token is known and an abort has figures. */
+export function createOpenAi(options: OpenAiOptions): Provider {
+  const { name, apiKey } = options;
+  const client = new OpenAI({
+    // The SDK insists on a key; what is sent is said in the line with `withHeaders`.
+    apiKey: 'unused',
+    baseURL: options.baseUrl,
+    // Null, for where nothing is given the SDK looks into the environment.
+    organization: null,
+    project: null,
+    adminAPIKey: null,
+    webhookSecret: null,
+    maxRetries: options.retries,
+    timeout: SDK_TIMEOUT_MS,
+    // It would print the text of a chunk that it cannot parse.
+    logLevel: 'off',
+    fetch: withHeaders(options.fetch, apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
+  });
+
+  return {
+    async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
+      const body = requestBody(request, options);
+      // `post` is what the SDK's typed methods call; here the body may hold what its types do not know.
+      const start = (): PromiseLike<AsyncIterable<Chunk>> =>
+        client.post<AsyncIterable<Chunk>>('/chat/completions', { body, stream: true, signal });
+
+      const drafts: Draft[] = [];
+      let reasoning = '';
+      let reason: string | null = null;
+      for await (const chunk of chunksOf(start, options, signal)) {
+        const choice = chunk.choices?.[0];
+        const text = textOf(choice?.delta);
+        if (text !== '') yield { type: 'text', text };
+        for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta);
+        reasoning += choice?.delta?.reasoning_content ?? '';
+        reason = choice?.finish_reason || reason;
+        const usage = chunk.usage ?? choice?.usage;
+        if (usage) yield { type: 'usage', usage: usageOf(usage) };
+      }
+      if (reason === null) throw invalidAnswer(options, 'The stream ended without a finish reason.');
+
+      const cutOrWhole = FINISH_REASONS[reason] ?? 'stop';
+      const calls = wholeCalls(drafts, cutOrWhole, options);
+      for (const { call } of calls) yield { type: 'tool_call', call };
+      const vendors = calls.map(({ draft }) => draft.vendor);
+      yield {
+        type: 'end',
+        finishReason: settleFinish(cutOrWhole, calls.length),
+        providerData: keep(name, vendors, options.returnsReasoning ? reasoning : ''),
+      };
+    },
+  };
+}
+
+const FINISH_REASONS: Record<string, FinishReason> = {
+  stop: 'stop',
+  length: 'length',
+  tool_calls: 'tool_calls',
+  function_call: 'tool_calls',
+  content_filter: 'content_filter',
+};
+
+function textOf(delta: Delta | null | undefined): string {
+  const content = delta?.content;
+  // Mistral's reasoning models send typed parts, of which the thinking is not for the client.
+  const text = Array.isArray(content)
+    ? content.map((part) => (part.type === 'text' ? (part.text ?? '') : '')).join('')
+    : (content ?? '');
+  return text + (delta?.refusal ?? '');
+}
+
+/**
+ * Adds a piece to the call that it belongs to. OpenAI numbers its calls; others leave the number out, or give
+ * several whole calls the same one.
+ */
+function addCallDelta(drafts: Draft[], delta: CallDelta): void {
+  const { index = null, id, type: _type, function: called, ...vendor } = delta;
+  const name = called?.name ?? '';
+  const piece = isObject(called?.arguments) ? JSON.stringify(called.arguments) : (called?.arguments ?? '');
+
+  let draft = draftFor(drafts, index, id ?? '', name);
+  if (draft === undefined) {
+    draft = { index, id: '', name: '', json: '', vendor: {} };
+    drafts.push(draft);
+  }
+  draft.id ||= id ?? '';
+  draft.name ||= name;
+  draft.json += piece;
+  Object.assign(draft.vendor, vendor);
+}
+
+function draftFor(drafts: Draft[], index: number | null, id: string, name: string): Draft | undefined {
+  const found =
+    index !== null
+      ? drafts.findLast((draft) => draft.index === index)
+      : id !== ''
+        ? drafts.findLast((draft) => draft.id === id)
+        : name === ''
+          ? drafts.at(-1)
+          : undefined;
+  if (found === undefined || name === '' || found.name === '') return found;
+  // A second name for the same number begins another call if the id is another one or the first call is whole.
+  const another = id !== '' && found.id !== '' ? id !== found.id : parseObject(found.json) !== undefined;
+  return another ? undefined : found;
+}
+
+function usageOf(usage: Usage): TokenUsage {
+  const inputTokens = countOf(usage.prompt_tokens);
+  return {
+    inputTokens,
+    // Google and xAI leave reasoning out of `completion_tokens`, but not out of the total.
+    outputTokens: Math.max(countOf(usage.completion_tokens), countOf(usage.total_tokens) - inputTokens),
+    cachedInputTokens: countOf(usage.prompt_tokens_details?.cached_tokens ?? usage.prompt_cache_hit_tokens),
+    reasoningTokens: countOf(usage.completion_tokens_details?.reasoning_tokens),
+  };
+}
+
+function keep(provider: string, vendors: JsonObject[], reasoning: string): ProviderData | null {
+  const data: OpenAiProviderData = {};
+  if (vendors.some((vendor) => Object.keys(vendor).length > 0)) data.toolCalls = vendors;
+  if (reasoning !== '' && vendors.length > 0) data.reasoning = reasoning;
+  return Object.keys(data).length === 0 ? null : { provider, data };
+}

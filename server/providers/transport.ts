@@ -1,0 +1,133 @@
+import { Agent, request } from 'undici';
+
+/** A `fetch` as both SDKs call it: a URL, a method, `Headers`, a string body and a signal. */
+export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+
+export interface Transport {
+  fetch: Fetch;
+  /** Ends every connection, those in use too. */
+  close(): Promise<void>;
+}
+
+export interface TransportOptions {
+  connectTimeoutMs: number;
+  /** The longest silence before the answer's head and between two pieces of its body. */
+  idleTimeoutMs: number;
+}
+
+/** How much of an error's body is read: enough for any provider's words, too little to be a burden. */
+const ERROR_BODY_BYTES_MAX = 64 * 1024;
+
+/** The SDKs wait as long as a provider asks, an hour if need be; past this a client is told so instead. */
+const RETRY_AFTER_MS_MAX = 30_000;
+
+/**
+ * How long a connection is kept for the next call. Providers that close earlier say so in `Keep-Alive`, which
+ * undici obeys.
+ */
+const KEEP_ALIVE_MS = 30_000;
+
+/**
+ * One pool of kept-alive connections for all providers. Redirects are not followed (a redirect would carry
+ * the key elsewhere) and nothing compressed is asked for.
+ *
+ * It calls undici's `request` because Node's own `fetch` costs about three times as much per call.
+ */
+export function createTransport(options: TransportOptions): Transport {
+  const agent = new Agent({
+    connect: { timeout: options.connectTimeoutMs },
+    headersTimeout: options.idleTimeoutMs,
+    bodyTimeout: options.idleTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+  });
+  return {
+    async fetch(input, init = {}) {
+      const { statusCode, headers, body } = await request(input instanceof Request ? input.url : input, {
+        dispatcher: agent,
+        method: init.method === 'GET' ? 'GET' : 'POST',
+        headers: headersOf(init.headers),
+        body: textOf(init.body),
+        signal: init.signal ?? null,
+      });
+      const answerHeaders = new Headers();
+      for (const [name, value] of Object.entries(headers)) {
+        if (value !== undefined) answerHeaders.set(name, Array.isArray(value) ? value.join(', ') : value);
+      }
+      return statusCode < 300
+        ? answer(statusCode, answerHeaders, body)
+        : failure(statusCode, answerHeaders, body);
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+/**
+ * What the SDKs read of a streamed answer: status, headers, and a body that may be any async iterable. A real
+ * `Response` around a web stream costs about 90 µs of the 330 µs that a whole call takes.
+ */
+const answer = (status: number, headers: Headers, body: AsyncIterable<Buffer>): Response =>
+  Object.create(Response.prototype, {
+    status: { value: status },
+    ok: { value: true },
+    headers: { value: headers },
+    url: { value: '' },
+    body: { value: body },
+  });
+
+const headersOf = (headers: RequestInit['headers']): Record<string, string> =>
+  Object.fromEntries(headers instanceof Headers ? headers : new Headers(headers));
+
+function textOf(body: RequestInit['body']): string | null {
+  if (body === undefined || body === null) return null;
+  if (typeof body === 'string') return body;
+  throw new TypeError('The transport sends JSON text only.');
+}
+
+/** Reads the body of an error at once: the SDKs drop it unread when they try again, which would keep its connection. */
+async function failure(status: number, headers: Headers, body: AsyncIterable<Buffer>): Promise<Response> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of body) {
+    parts.push(part);
+    bytes += part.length;
+    if (bytes >= ERROR_BODY_BYTES_MAX) break;
+  }
+  const waitMs = retryAfterMs(headers);
+  if (waitMs !== null && waitMs > RETRY_AFTER_MS_MAX) headers.set('x-should-retry', 'false');
+  const empty = bytes === 0 || status === 304;
+  return new Response(empty ? null : Buffer.concat(parts, bytes), { status, headers });
+}
+
+/**
+ * How long a provider asks to be left alone, or null where it does not say. A date is compared with the
+ * provider's own clock, as its `Date` header shows it.
+ */
+export function retryAfterMs(headers: Headers): number | null {
+  const exact = Number(headers.get('retry-after-ms') ?? Number.NaN);
+  if (Number.isFinite(exact)) return Math.max(exact, 0);
+  const text = headers.get('retry-after');
+  if (text === null) return null;
+  const seconds = Number(text);
+  const ms = Number.isFinite(seconds)
+    ? seconds * 1000
+    : Date.parse(text) - Date.parse(headers.get('date') ?? '');
+  return Number.isFinite(ms) ? Math.max(ms, 0) : null;
+}
+
+const HEADERS_SENT = ['accept', 'content-type', 'user-agent', 'anthropic-version'];
+
+/**
+ * A `fetch` which sends the headers that the wire formats need, the given ones, and no other: the SDKs add
+ * some from environment variables that are meant for one provider only, and `Authorization` may be one of them.
+ */
+export const withHeaders =
+  (fetch: Fetch, own: Record<string, string>): Fetch =>
+  (input, init = {}) => {
+    const given = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
+    const headers = new Headers(own);
+    for (const name of HEADERS_SENT) {
+      const value = given.get(name);
+      if (value !== null) headers.set(name, value);
+    }
+    return fetch(input, { ...init, headers });
+  };

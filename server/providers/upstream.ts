@@ -1,0 +1,110 @@
+import type { JsonObject, ToolCall } from '../../tenant-schema/store.ts';
+import { type Endpoint, invalidAnswer, upstreamFault } from './errors.ts';
+import type { FinishReason } from './provider.ts';
+import type { Fetch } from './transport.ts';
+
+/** What an adapter needs to know of its provider. */
+export interface AdapterOptions extends Endpoint {
+  /** As the SDK of the wire format wants it. */
+  baseUrl: string;
+  /** How often a failed attempt is repeated before the answer has begun. */
+  retries: number;
+  fetch: Fetch;
+}
+
+/**
+ * The SDKs' own limit on the time to an answer's head is put out of the way: the transport has one, with
+ * kinder causes, and whoever asks has one for the whole.
+ */
+export const SDK_TIMEOUT_MS = 2 ** 31 - 1;
+
+/**
+ * Starts a call and gives its chunks. Every error comes out as a `Fault`, but an abort as the signal's reason,
+ * at once, and also where the SDK would end its stream in silence. Leaving the loop early ends the call.
+ */
+export async function* chunksOf<Chunk>(
+  start: () => PromiseLike<AsyncIterable<Chunk>>,
+  endpoint: Endpoint,
+  signal: AbortSignal,
+): AsyncGenerator<Chunk, void, undefined> {
+  signal.throwIfAborted();
+  try {
+    yield* await untilAborted(start(), signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw upstreamFault(error, endpoint);
+  }
+  signal.throwIfAborted();
+}
+
+/** The SDKs sleep between two attempts without a look at the signal; this does not wait for them. */
+function untilAborted<T>(work: PromiseLike<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).then(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+/** A tool call while its pieces come in. */
+export interface CallDraft {
+  id: string;
+  name: string;
+  /** The arguments' text so far. */
+  json: string;
+}
+
+/** Finish reasons after which the last call may be a torso. */
+const CUTS: readonly FinishReason[] = ['length', 'content_filter'];
+
+/**
+ * The whole calls among the drafts, in order. After an answer that was cut, those whose arguments are not
+ * whole are left out.
+ * @throws `upstream_invalid` for a call without a name or whose arguments are not a JSON object.
+ */
+export function wholeCalls<Draft extends CallDraft>(
+  drafts: Draft[],
+  finishReason: FinishReason,
+  endpoint: Endpoint,
+): { call: ToolCall; draft: Draft }[] {
+  const whole: { call: ToolCall; draft: Draft }[] = [];
+  const cut = CUTS.includes(finishReason);
+  for (const draft of drafts) {
+    // Nothing at all may be a call without arguments or one that was cut right there; better lost than wrong.
+    const text = draft.json.trim();
+    const parsed = text === '' && !cut ? {} : parseObject(text);
+    if (parsed !== undefined && draft.name !== '') {
+      whole.push({ call: { id: draft.id, name: draft.name, arguments: parsed }, draft });
+    } else if (!cut) {
+      throw invalidAnswer(
+        endpoint,
+        draft.name === ''
+          ? 'A tool call has no name.'
+          : 'The arguments of a tool call are not a JSON object.',
+      );
+    }
+  }
+  return whole;
+}
+
+/** What the answer ended with, given whether it holds calls: some providers say `stop` all the same. */
+export function settleFinish(finishReason: FinishReason, callCount: number): FinishReason {
+  if (finishReason === 'stop' && callCount > 0) return 'tool_calls';
+  return finishReason === 'tool_calls' && callCount === 0 ? 'stop' : finishReason;
+}
+
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+export function parseObject(text: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A count as a provider told it; 0 where it told none. */
+export const countOf = (value: unknown): number =>
+  typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.trunc(value) : 0;
