@@ -1,0 +1,274 @@
+import { once } from 'node:events';
+import { expect } from 'chai';
+import type { TurnEvent } from '../../../server/agent/agent.ts';
+import type { TurnInput, TurnLog } from '../../../tenant-schema/store.ts';
+import { type AgentWorld, startAgent, type TestTenant, take } from '../../support/agents.ts';
+import { faultOf } from '../../support/faults.ts';
+import { createGate } from '../../support/upstream.ts';
+
+const firstPage = { limit: 100, cursor: null };
+
+describe('a turn', () => {
+  let world: AgentWorld;
+  let acme: TestTenant;
+  beforeEach(async () => {
+    world = await startAgent();
+    acme = await world.tenant({
+      name: 'Editor',
+      systemPrompt: 'You are {agent_name} of {tenant_name} on {date}, plan {plan}, {unknown}.',
+      toolsConfig: ['read_file'],
+    });
+  });
+  afterEach(() => world.stop());
+
+  const lastLog = async (): Promise<TurnLog | undefined> => (await logs())[0];
+  const logs = () =>
+    world.tenants.engine.use(acme.identity.tenant.id, (store) => store.listLogs({}, firstPage).data);
+  const messages = (conversationId: string) =>
+    world.tenants.engine.use(acme.identity.tenant.id, (store) =>
+      store.listMessages(conversationId, firstPage).data.toReversed(),
+    );
+  const conversations = () =>
+    world.tenants.engine.use(acme.identity.tenant.id, (store) => store.listConversations({}, firstPage).data);
+  /** Starts a turn and stops when the model has said `pieces` pieces; the rest is held back. */
+  const startHeld = async (pieces: number, input: string | TurnInput = 'hello', changes = {}) => {
+    const gate = createGate();
+    world.upstream.script({ text: ['one ', 'two ', 'three'], hold: gate });
+    const client = new AbortController();
+    const told: TurnEvent[] = [];
+    let heard = (): void => {};
+    const enough = new Promise<void>((resolve) => {
+      heard = resolve;
+    });
+    const turn = await world.agent.begin(acme.request(input, changes));
+    const result = turn.run(client.signal, (event) => {
+      told.push(event);
+      if (told.length === pieces) heard();
+    });
+    result.catch(() => {});
+    gate.release(pieces);
+    if (pieces > 0) await enough;
+    else await world.upstream.received(world.upstream.requests.length + 1);
+    return { turn, result, client, gate, told };
+  };
+
+  it('renders the template, sends history and tools, and gives the answer and its figures', async () => {
+    world.upstream.script({ text: ['Hel', 'lo'], usage: { input: 31, output: 9, cached: 3, reasoning: 2 } });
+    const { answer, events } = await take(
+      world.agent,
+      acme.request('hi', { templateVars: { plan: '{tenant_name}' } }),
+    );
+    expect(world.upstream.requests[0]?.body.messages).to.deep.equal([
+      { role: 'system', content: 'You are Editor of Acme on 2026-01-15, plan {tenant_name}, {unknown}.' },
+      { role: 'user', content: 'hi' },
+    ]);
+    expect(events).to.deep.equal([
+      { type: 'text', text: 'Hel' },
+      { type: 'text', text: 'lo' },
+    ]);
+    expect(answer).to.deep.include({
+      response: 'Hello',
+      toolCalls: [],
+      finishReason: 'stop',
+      model: 'gpt-test',
+      usage: { inputTokens: 31, outputTokens: 9, cachedInputTokens: 3, reasoningTokens: 2 },
+      costMicroUsd: null,
+    });
+    const log = await lastLog();
+    expect(log).to.deep.include({
+      status: 'ok',
+      usage: answer.usage,
+      usageEstimated: false,
+      configVersion: 1,
+    });
+    const stored = await messages(answer.conversationId);
+    expect(stored.map(({ role, content }) => [role, content])).to.deep.equal([
+      ['user', 'hi'],
+      ['assistant', 'Hello'],
+    ]);
+    expect(stored[1]?.id).to.equal(answer.messageId);
+    expect(world.samples).to.have.length(1);
+  });
+
+  it('replaces missing, repeated and earlier ids of tool calls, so that each is unique in its conversation', async () => {
+    world.upstream.script(
+      {
+        toolCalls: [
+          { name: 'read_file', id: 'c1' },
+          { name: 'read_file', id: 'c1' },
+          { name: 'read_file', id: null },
+        ],
+      },
+      { toolCalls: [{ name: 'read_file', id: 'c1' }] },
+    );
+    const first = await take(world.agent, acme.request('go'));
+    expect(first.answer.response).to.equal(null);
+    expect(first.answer.finishReason).to.equal('tool_calls');
+    const { conversationId } = first.answer;
+    const results = first.answer.toolCalls.map(({ id }) => ({
+      toolCallId: id,
+      content: 'ok',
+      isError: false,
+    }));
+    const second = await take(
+      world.agent,
+      acme.request({ kind: 'tool_results', results }, { conversationId }),
+    );
+    const ids = [...first.answer.toolCalls, ...second.answer.toolCalls].map(({ id }) => id);
+    expect(new Set(ids).size).to.equal(4);
+    expect(ids[0]).to.equal('c1');
+    expect(second.events).to.deep.equal([{ type: 'tool_call', call: second.answer.toolCalls[0] }]);
+  });
+
+  it('estimates the usage that a provider does not tell, and says so', async () => {
+    world.upstream.script({ text: 'x'.repeat(40), usage: null });
+    await take(world.agent, acme.request('y'.repeat(400)));
+    const log = await lastLog();
+    expect(log?.usageEstimated).to.equal(true);
+    expect(log?.usage.outputTokens).to.equal(10);
+    expect(log?.usage.inputTokens).to.be.within(100, 200);
+  });
+
+  it('leaves nothing but a log row when the provider fails', async () => {
+    world.upstream.script({ status: 500 });
+    const fault = await faultOf(() => take(world.agent, acme.request('hi')));
+    expect(fault.code).to.equal('upstream_unavailable');
+    expect(await conversations()).to.deep.equal([]);
+    expect(await lastLog()).to.deep.include({
+      status: 'error',
+      errorCode: 'upstream_unavailable',
+      usage: { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0, reasoningTokens: 0 },
+    });
+  });
+
+  it('counts what a provider had said before it failed', async () => {
+    world.upstream.script({ text: ['x'.repeat(40), 'y'], closeAfter: 1 });
+    const fault = await faultOf(() => take(world.agent, acme.request('hi')));
+    expect(fault.code).to.equal('upstream_invalid');
+    const log = await lastLog();
+    expect(log).to.deep.include({ status: 'error', usageEstimated: true });
+    expect(log?.usage.outputTokens).to.equal(10);
+  });
+
+  it('forwards the first piece without waiting for the second', async () => {
+    const held = await startHeld(1);
+    expect(held.told).to.deep.equal([{ type: 'text', text: 'one ' }]);
+    held.gate.open();
+    expect((await held.result).response).to.equal('one two three');
+  });
+
+  it('keeps the words produced so far when the client leaves, and ends the upstream call', async () => {
+    const held = await startHeld(2);
+    held.client.abort();
+    await world.upstream.aborted(1);
+    expect((await faultOf(() => held.result)).code).to.equal('client_closed_request');
+    const stored = await messages(held.turn.conversationId);
+    expect(stored.map(({ role, content, status }) => [role, content, status])).to.deep.equal([
+      ['user', 'hello', 'complete'],
+      ['assistant', 'one two ', 'incomplete'],
+    ]);
+    const log = await lastLog();
+    expect(log).to.include({ status: 'aborted', errorCode: 'client_closed_request', usageEstimated: true });
+    expect(log?.usage.outputTokens).to.equal(2);
+    expect(
+      (await take(world.agent, acme.request('again', { conversationId: held.turn.conversationId }))).answer,
+    ).to.have.property('finishReason', 'stop');
+  });
+
+  it('leaves the conversation unchanged when the client leaves before the first word', async () => {
+    const { answer } = await take(world.agent, acme.request('first'));
+    const { conversationId } = answer;
+    const held = await startHeld(0, 'second', { conversationId });
+    held.client.abort();
+    await faultOf(() => held.result);
+    expect(await messages(conversationId)).to.have.length(2);
+    const log = await lastLog();
+    expect(log).to.include({ status: 'aborted', usageEstimated: true });
+    expect(log?.usage.inputTokens).to.be.greaterThan(0);
+  });
+
+  it('settles a turn whose client had left before it began to run', async () => {
+    const turn = await world.agent.begin(acme.request('hi'));
+    expect((await faultOf(() => turn.run(AbortSignal.abort(), () => {}))).code).to.equal(
+      'client_closed_request',
+    );
+    expect(world.upstream.requests).to.have.length(0);
+    expect(await lastLog()).to.include({ status: 'aborted' });
+  });
+
+  it('takes the provider’s figures of a broken stream where they came', async () => {
+    acme = await world.tenant({ modelConfig: { provider: 'anthropic', model: 'claude-test' } });
+    const gate = createGate();
+    world.upstream.script({ text: ['x'.repeat(40), 'y'], usage: { input: 77, output: 50 }, hold: gate });
+    const client = new AbortController();
+    const turn = await world.agent.begin(acme.request('hi'));
+    const result = turn.run(client.signal, () => client.abort());
+    gate.release(1);
+    await faultOf(() => result);
+    expect((await lastLog())?.usage).to.include({ inputTokens: 77, outputTokens: 10 });
+  });
+
+  it('gives a slow client time: the upstream waits while a piece is not taken', async () => {
+    world.upstream.script({ text: ['a', 'b', 'c'] });
+    const taken: string[] = [];
+    let waiting = 0;
+    const turn = await world.agent.begin(acme.request('hi'));
+    await turn.run(new AbortController().signal, async (event) => {
+      waiting += 1;
+      expect(waiting).to.equal(1);
+      await once(AbortSignal.timeout(1), 'abort');
+      taken.push(event.type === 'text' ? event.text : '');
+      waiting -= 1;
+    });
+    expect(taken.join('')).to.equal('abc');
+  });
+
+  it('refuses a provider that the tenant may not use, or that has no key, before anything is stored', async () => {
+    acme.identity.tenant.limits.providers = ['demo'];
+    expect((await faultOf(() => world.agent.begin(acme.request('hi')))).code).to.equal(
+      'provider_not_allowed',
+    );
+    acme = await world.tenant({ modelConfig: { provider: 'groq', model: 'x' } });
+    expect((await faultOf(() => world.agent.begin(acme.request('hi')))).code).to.equal(
+      'provider_not_configured',
+    );
+    expect(await logs()).to.deep.equal([]);
+    expect(await conversations()).to.deep.equal([]);
+  });
+
+  it('drains: waits for running turns, aborts those past the deadline, and settles each', async () => {
+    const held = await startHeld(1);
+    await world.agent.drain(1);
+    expect((await faultOf(() => held.result)).code).to.equal('overloaded');
+    expect(await lastLog()).to.include({ status: 'aborted', errorCode: 'overloaded' });
+    expect(await messages(held.turn.conversationId)).to.have.length(2);
+  });
+
+  it('ends an answer that takes longer than the total time allowed', async () => {
+    await world.stop();
+    world = await startAgent({ totalTimeoutMs: 50 });
+    acme = await world.tenant();
+    world.upstream.script({ text: ['a', 'b'], hangAfter: 1 });
+    expect((await faultOf(() => take(world.agent, acme.request('hi')))).code).to.equal('upstream_timeout');
+    expect(await lastLog()).to.include({ status: 'error', errorCode: 'upstream_timeout' });
+    await world.upstream.aborted(1);
+  });
+
+  it('frees the conversation even where the end of a turn cannot be written', async () => {
+    const { answer } = await take(world.agent, acme.request('first'));
+    const { conversationId } = answer;
+    const held = await startHeld(1, 'second', { conversationId });
+    const { engine } = world.tenants;
+    const use = engine.use;
+    engine.use = () => Promise.reject(new Error('disk full'));
+    held.gate.open();
+    expect((await faultOf(() => held.result)).code).to.equal('internal_error');
+    engine.use = use;
+    expect(world.errors).to.have.length(1);
+    await take(world.agent, acme.request('third', { conversationId }));
+    expect((await messages(conversationId)).map(({ content }) => content))
+      .to.include('third')
+      .and.not.include('second');
+    expect((await logs()).map(({ status }) => status)).to.have.members(['ok', 'ok', 'aborted']);
+  });
+});
