@@ -1,0 +1,168 @@
+import { join, resolve } from 'node:path';
+import { isAdminToken } from '../control-plane/admin-tokens.ts';
+import { KEY_MARK } from '../control-plane/key-format.ts';
+import { PROVIDER_NAMES, type ProviderName } from './providers/catalogue.ts';
+import { LOG_LEVELS, type LogLevel } from './telemetry/log.ts';
+
+/** Every setting of the server, read once at its start. */
+export interface Config {
+  port: number;
+  host: string;
+  /** Absolute. */
+  dataDir: string;
+  /** Replaces the stored token; null keeps it. */
+  adminToken: string | null;
+  openTenantsMax: number;
+  tenantIdleMs: number;
+  bodyBytesMax: number;
+  importBytesMax: number;
+  historyBytesMax: number;
+  /** Origins whose pages may call the API; none turns CORS off. */
+  corsOrigins: string[];
+  metricsPublic: boolean;
+  logLevel: LogLevel;
+  /** `full`: an acknowledged write survives a power cut. `normal`: it survives a crash of the process. */
+  durability: 'full' | 'normal';
+  drainMs: number;
+  loopDelayMsMax: number;
+  /** A `ping` goes out after so long a silence of an event stream. */
+  pingMs: number;
+  upstreamConnectMs: number;
+  upstreamIdleMs: number;
+  upstreamTotalMs: number;
+  upstreamRetries: number;
+  /** Null where the environment says nothing. */
+  providers: Record<ProviderName, { apiKey: string | null; baseUrl: string | null }>;
+}
+
+/** A setting that cannot be used: one line that names the variable and what it may be, never its value. */
+export class ConfigError extends Error {
+  constructor(variable: string, allowed: string) {
+    super(`${variable} must be ${allowed}`);
+    this.name = 'ConfigError';
+  }
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const MIB = 1024 * 1024;
+const GIB = 1024 * MIB;
+/** Longer timers than this overflow and fire at once. */
+const SECONDS_MAX = 2_000_000;
+
+/** Reads settings by name; an empty variable counts as unset. */
+function reader(environment: Environment) {
+  const text = (name: string): string | undefined => environment[name] || undefined;
+
+  const number = (
+    name: string,
+    fallback: number,
+    min: number,
+    max: number,
+    pattern: RegExp,
+    kind: string,
+  ) => {
+    const given = text(name);
+    if (given === undefined) return fallback;
+    const value = pattern.test(given) ? Number(given) : Number.NaN;
+    if (!(value >= min && value <= max)) throw new ConfigError(name, `${kind} from ${min} to ${max}`);
+    return value;
+  };
+
+  return {
+    text,
+    integer: (name: string, fallback: number, min: number, max: number) =>
+      number(name, fallback, min, max, /^\d{1,15}$/, 'a whole number'),
+    /** Seconds, with a fraction where wanted, as milliseconds. */
+    seconds: (name: string, fallback: number, min: number) =>
+      Math.round(number(name, fallback, min, SECONDS_MAX, /^\d{1,9}(\.\d{1,6})?$/, 'seconds') * 1000),
+    flag: (name: string): boolean => {
+      const given = text(name) ?? '0';
+      if (given !== '0' && given !== '1') throw new ConfigError(name, '0 or 1');
+      return given === '1';
+    },
+    choice: <T extends string>(name: string, fallback: T, choices: readonly T[]): T => {
+      const given = text(name) ?? fallback;
+      const found = choices.find((choice) => choice === given);
+      if (found === undefined) throw new ConfigError(name, `one of ${choices.join(', ')}`);
+      return found;
+    },
+    accepted: (name: string, accepts: (given: string) => boolean, allowed: string): string | null => {
+      const given = text(name);
+      if (given === undefined) return null;
+      if (!accepts(given)) throw new ConfigError(name, allowed);
+      return given;
+    },
+  };
+}
+
+function httpUrl(name: string, given: string | undefined): string | null {
+  if (given === undefined) return null;
+  const url = URL.canParse(given) ? new URL(given) : null;
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new ConfigError(name, 'a URL that begins with http:// or https://');
+  }
+  return given;
+}
+
+function origins(name: string, given: string | undefined): string[] {
+  const list = (given ?? '').split(',').map((origin) => origin.trim());
+  return list.filter(Boolean).map((origin) => {
+    // Browsers send an origin in exactly this form, and it is compared as text.
+    if (!URL.canParse(origin) || !/^https?:/.test(origin) || new URL(origin).origin !== origin) {
+      throw new ConfigError(name, 'a comma-separated list of origins such as https://app.example.com');
+    }
+    return origin;
+  });
+}
+
+/**
+ * Reads the settings. @throws `ConfigError` for the first that cannot be used.
+ */
+export function loadConfig(environment: Environment = process.env): Config {
+  const read = reader(environment);
+  const providers = {} as Config['providers'];
+  for (const name of PROVIDER_NAMES) {
+    const prefix = name.toUpperCase();
+    providers[name] = {
+      apiKey: read.accepted(
+        `${prefix}_API_KEY`,
+        (given) => /^[\x21-\x7e]{1,4096}$/.test(given),
+        'a key of printable characters without blanks',
+      ),
+      baseUrl: httpUrl(`${prefix}_BASE_URL`, read.text(`${prefix}_BASE_URL`)),
+    };
+  }
+  return {
+    port: read.integer('PORT', 8080, 0, 65_535),
+    host:
+      read.accepted(
+        'HOST',
+        (given) => /^[A-Za-z0-9._:%-]{1,255}$/.test(given),
+        'a host name or an IP address',
+      ) ?? '127.0.0.1',
+    dataDir: resolve(read.text('DATA_DIR') ?? join('.', 'data')),
+    adminToken: read.accepted(
+      'ADMIN_TOKEN',
+      isAdminToken,
+      `16 to 512 printable ASCII characters, not with a blank at an end, and not begin with "${KEY_MARK}"`,
+    ),
+    openTenantsMax: read.integer('MAX_OPEN_TENANTS', 256, 1, 100_000),
+    tenantIdleMs: read.seconds('TENANT_IDLE_SECONDS', 60, 0),
+    bodyBytesMax: read.integer('BODY_BYTES_MAX', MIB, 1024, GIB),
+    importBytesMax: read.integer('IMPORT_BYTES_MAX', 10 * GIB, 1024, 1024 * GIB),
+    historyBytesMax: read.integer('HISTORY_BYTES_MAX', 8 * MIB, 1024, GIB),
+    corsOrigins: origins('CORS_ORIGINS', read.text('CORS_ORIGINS')),
+    metricsPublic: read.flag('METRICS_PUBLIC'),
+    logLevel: read.choice('LOG_LEVEL', 'info', LOG_LEVELS),
+    durability: read.choice('DURABILITY', 'full', ['full', 'normal'] as const),
+    drainMs: read.seconds('DRAIN_SECONDS', 30, 0),
+    loopDelayMsMax: read.integer('LOOP_DELAY_MAX_MS', 500, 1, 60_000),
+    pingMs: 15_000,
+    upstreamConnectMs: read.seconds('UPSTREAM_CONNECT_TIMEOUT_SECONDS', 10, 0.001),
+    upstreamIdleMs: read.seconds('UPSTREAM_IDLE_TIMEOUT_SECONDS', 120, 0.001),
+    upstreamTotalMs: read.seconds('UPSTREAM_TOTAL_TIMEOUT_SECONDS', 600, 0.001),
+    upstreamRetries: read.integer('UPSTREAM_RETRIES', 2, 0, 10),
+    providers,
+  };
+}

@@ -1,0 +1,146 @@
+import { Ajv } from 'ajv';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { z } from 'zod';
+import { bytesOf, OBJECT_BYTES_MAX, providerName } from './common.ts';
+
+// ── model_config ───────────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * Parameters of either wire format, of the SDKs' options, or of one of the compatible providers that would
+ * change who is asked, what is asked, what is charged or how the answer is read. Written in snake_case; a
+ * name is compared without case, `_` and `-`, so that `apiKey` is `api_key`.
+ */
+const REFUSED_PARAMETERS = [
+  // who is asked, and as whom
+  ...['api_key', 'x_api_key', 'auth_token', 'access_token', 'authorization', 'credentials', 'organization'],
+  ...['project', 'base_url', 'endpoint', 'url', 'host', 'proxy', 'path', 'headers', 'extra_headers'],
+  ...['default_headers', 'query', 'extra_query', 'default_query', 'extra_body', 'body', 'fetch', 'signal'],
+  ...[
+    'fetch_options',
+    'http_agent',
+    'max_retries',
+    'timeout',
+    'idempotency_key',
+    'models',
+    'route',
+    'preset',
+  ],
+  ...['fallbacks', 'betas', 'anthropic_beta', 'anthropic_version', 'inference_geo'],
+  // what is asked
+  ...['messages', 'system', 'system_prompt', 'instructions', 'input', 'prompt', 'suffix', 'template', 'raw'],
+  ...['tools', 'functions', 'function_call', 'web_search_options', 'search_parameters', 'search_settings'],
+  ...['documents', 'citation_options', 'compound_custom', 'mcp_servers', 'container', 'context_management'],
+  ...[
+    'plugins',
+    'transforms',
+    'previous_response_id',
+    'conversation',
+    'background',
+    'deferred',
+    'truncation',
+  ],
+  // how it is charged, counted, kept or read
+  ...['stream', 'stream_options', 'n', 'best_of', 'store', 'metadata', 'service_tier', 'speed', 'prediction'],
+  ...['modalities', 'audio', 'usage', 'include'],
+];
+
+const plainName = (name: string): string => name.replace(/[_-]/g, '').toLowerCase();
+const refused: ReadonlySet<string> = new Set(REFUSED_PARAMETERS.map(plainName));
+
+const tokens = z.number().int().positive().nullable().optional();
+
+/** What a model is asked with; what is not known here goes to the provider unchanged. */
+export const modelConfigInput = z
+  .looseObject({
+    provider: providerName,
+    model: z.string().min(1).max(200),
+    temperature: z.number().min(0).max(2).nullable().optional(),
+    top_p: z.number().min(0).max(1).nullable().optional(),
+    max_tokens: tokens,
+    max_completion_tokens: tokens,
+  })
+  .superRefine(
+    (value: Record<string, unknown>, context) => {
+      for (const name of Object.keys(value).filter((key) => refused.has(plainName(key)))) {
+        context.addIssue({ code: 'custom', path: [name], message: `"${name}" cannot be set here` });
+      }
+      if (bytesOf(value) > OBJECT_BYTES_MAX) {
+        context.addIssue({ code: 'custom', message: `must be at most ${OBJECT_BYTES_MAX} bytes of JSON` });
+      }
+    },
+    { when: ({ value }) => typeof value === 'object' && value !== null },
+  );
+
+// ── tools_config ───────────────────────────────────────────────────────────────────────────────────────
+
+// Formats are left alone so that a tenant's regular expressions are never compiled.
+const options = { strict: false, validateFormats: false, logger: false } as const;
+const draft2020 = new Ajv2020(options);
+const draft7 = new Ajv(options);
+
+const DRAFT_2020 = /^https:\/\/json-schema\.org\/draft\/2020-12\/schema#?$/;
+const DRAFT_7 = /^https?:\/\/json-schema\.org\/draft-07\/schema#?$/;
+
+/** What is wrong with a tool's `parameters`, or undefined when it is a JSON Schema for an object. */
+function schemaFault(schema: Record<string, unknown>): string | undefined {
+  const { $schema: dialect, ...rest } = schema;
+  const name = dialect ?? 'https://json-schema.org/draft/2020-12/schema';
+  const draft =
+    typeof name !== 'string'
+      ? undefined
+      : DRAFT_2020.test(name)
+        ? draft2020
+        : DRAFT_7.test(name)
+          ? draft7
+          : undefined;
+  if (!draft) return 'must be a JSON Schema of draft 2020-12 or draft-07';
+  if (rest.type !== undefined && rest.type !== 'object') return 'must describe an object ("type": "object")';
+  if (draft.validateSchema(rest)) return undefined;
+  const [first] = draft.errors ?? [];
+  return `must be a valid JSON Schema${first ? `: "${first.instancePath}" ${first.message}` : ''}`;
+}
+
+const toolName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "_" or "-"');
+
+const toolObject = z.strictObject({
+  name: toolName,
+  description: z.string().max(4096).optional(),
+  parameters: z
+    .record(z.string(), z.unknown())
+    .superRefine((schema, context) => {
+      const message = schemaFault(schema);
+      if (message) context.addIssue({ code: 'custom', message });
+    })
+    .optional(),
+});
+
+const nameOf = (tool: unknown): unknown =>
+  typeof tool === 'object' && tool !== null && 'name' in tool ? tool.name : tool;
+
+export const toolsConfigInput = z
+  .array(z.union([toolName, toolObject], { error: 'must be a name or an object with a "name"' }))
+  .max(128)
+  .superRefine(
+    (tools: readonly unknown[], context) => {
+      const seen = new Set<unknown>();
+      tools.map(nameOf).forEach((name, index) => {
+        if (typeof name === 'string' && seen.has(name)) {
+          context.addIssue({
+            code: 'custom',
+            path: [index],
+            message: 'must not have the name of another tool',
+          });
+        }
+        seen.add(name);
+      });
+    },
+    { when: ({ value }) => Array.isArray(value) },
+  );
+
+// ── agent_type ─────────────────────────────────────────────────────────────────────────────────────────
+
+export const agentTypeInput = z
+  .enum(['client-side', 'disembodied'], {
+    error: 'must be "client-side": sandboxed agents cannot run on this server',
+  })
+  .transform(() => 'client-side' as const);

@@ -1,0 +1,233 @@
+import { z } from 'zod';
+import type { Actor, ControlPlane, Scope, TenantIdentity } from '../../control-plane/types.ts';
+import type { Clock } from '../../tenant-schema/clock.ts';
+import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import { type FaultCode, notFound } from '../../tenant-schema/fault.ts';
+import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
+import type { Agent } from '../agent/agent.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { parseInput, queryObject } from './validate.ts';
+
+/** Where the server is in its life; `/readyz` is 200 only while it is `ready`. */
+export interface Lifecycle {
+  state: 'starting' | 'ready' | 'draining';
+}
+
+/** What handlers work with; handed down from the composition root. */
+export interface Services {
+  control: ControlPlane;
+  engine: TenantEngine;
+  agent: Agent;
+  ids: IdMaker;
+  clock: Clock;
+  log: Log;
+  metrics: Metrics;
+  lifecycle: Lifecycle;
+}
+
+/** Whom a request speaks for, as far as the endpoint asked. */
+export type Caller =
+  | { auth: 'none' }
+  | { auth: 'admin'; actor: Actor }
+  | { auth: 'tenant'; identity: TenantIdentity };
+
+/** A request as it reaches an endpoint: authenticated, its body parsed as JSON, nothing else checked yet. */
+export interface EndpointCall {
+  params: Record<string, string>;
+  query: URLSearchParams;
+  body: unknown;
+  requestId: string;
+  caller: Caller;
+  services: Services;
+  /** Aborted when the client goes away before its answer was sent. */
+  clientGone: AbortSignal;
+}
+
+/** Writes one event; resolves when the client can take the next one. Never throws. */
+export type SendEvent = (name: string, data: unknown) => Promise<void>;
+
+/** An answer that comes piece by piece. What `run` throws becomes the stream's last event, `error`. */
+export class EventStream {
+  readonly run: (send: SendEvent) => Promise<void>;
+  constructor(run: (send: SendEvent) => Promise<void>) {
+    this.run = run;
+  }
+}
+
+/** An answer that is not JSON. */
+export class TextReply {
+  readonly contentType: string;
+  readonly text: string;
+  constructor(contentType: string, text: string) {
+    this.contentType = contentType;
+    this.text = text;
+  }
+}
+
+export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
+
+/** An endpoint with its types folded away: what the router and the API description read. */
+export interface Endpoint {
+  /** Unique; the `operationId`. */
+  name: string;
+  /** The heading it is listed under. */
+  group: string;
+  method: Method;
+  /** `/api/v1/configs/:id`; every parameter is an id. */
+  path: string;
+  auth: Caller['auth'];
+  /** What a tenant's key must allow; null where any key will do. */
+  scope: Scope | null;
+  summary: string;
+  query: z.ZodType | null;
+  body: z.ZodType | null;
+  status: number;
+  /** Null for an empty answer or one that is not JSON. */
+  response: z.ZodType | null;
+  /** The events of a streamed answer, by name. */
+  events: Record<string, z.ZodType> | null;
+  /** The codes it may give beside those that its kind of endpoint always may. */
+  faults: readonly FaultCode[];
+  /** Checks the input and handles the call. @throws `validation_failed` with every fault at once. */
+  call(call: EndpointCall): Promise<unknown>;
+}
+
+type ParamName<Path extends string> = Path extends `${string}:${infer Name}/${infer Rest}`
+  ? Name | ParamName<`/${Rest}`>
+  : Path extends `${string}:${infer Name}`
+    ? Name
+    : never;
+
+const NO_QUERY = z.strictObject({});
+
+interface Definition<Path extends string, Query, Body, Reply> {
+  name: string;
+  group: string;
+  method: Method;
+  path: Path;
+  summary: string;
+  query?: Query;
+  body?: Body;
+  status?: 200 | 201 | 204;
+  response?: Reply;
+  events?: Record<string, z.ZodType>;
+  faults?: readonly FaultCode[];
+}
+
+interface Context<Path extends string, Query, Body> {
+  params: Record<ParamName<Path>, string>;
+  query: z.output<Query>;
+  body: z.output<Body>;
+  requestId: string;
+  services: Services;
+  clientGone: AbortSignal;
+}
+
+type Answer<Reply> = z.input<Reply> | EventStream | TextReply;
+
+type Handler<Path extends string, Query, Body, Reply, Who> = (
+  context: Context<Path, Query, Body> & Who,
+) => Promise<Answer<Reply>> | Answer<Reply>;
+
+function build<
+  Path extends string,
+  Query extends z.ZodType,
+  Body extends z.ZodType,
+  Reply extends z.ZodType,
+  Who,
+>(
+  definition: Definition<Path, Query, Body, Reply>,
+  access: { auth: Caller['auth']; scope: Scope | null },
+  who: (caller: Caller) => Who,
+  handler: Handler<Path, Query, Body, Reply, Who>,
+): Endpoint {
+  const { body = null, response = null, events = null } = definition;
+  // A probe may add what it likes to a public address; elsewhere an unknown parameter is a mistake.
+  const query = definition.query ?? (access.auth === 'none' ? null : NO_QUERY);
+  return {
+    ...access,
+    name: definition.name,
+    group: definition.group,
+    method: definition.method,
+    path: definition.path,
+    summary: definition.summary,
+    query,
+    body,
+    status: definition.status ?? 200,
+    response,
+    events,
+    faults: definition.faults ?? [],
+    async call(call) {
+      const caller = who(call.caller);
+      // Before the body is looked at: a malformed id must answer as an unknown one does.
+      for (const value of Object.values(call.params)) if (!isId(value)) throw notFound();
+      const input = parseInput(
+        { schema: query, value: queryObject(call.query) },
+        { schema: body, value: call.body },
+      );
+      return handler({
+        params: call.params as Record<ParamName<Path>, string>,
+        query: input.first as z.output<Query>,
+        body: input.second as z.output<Body>,
+        requestId: call.requestId,
+        services: call.services,
+        clientGone: call.clientGone,
+        ...caller,
+      });
+    },
+  };
+}
+
+const wrongCaller = (name: string): Error => new Error(`${name} was called with the wrong kind of caller`);
+
+/** An endpoint that anybody may call. */
+export const publicEndpoint = <
+  Path extends string,
+  Query extends z.ZodType,
+  Body extends z.ZodType,
+  Reply extends z.ZodType,
+>(
+  definition: Definition<Path, Query, Body, Reply>,
+  handler: Handler<Path, Query, Body, Reply, unknown>,
+): Endpoint => build(definition, { auth: 'none', scope: null }, () => ({}), handler);
+
+/** An endpoint for who holds the admin token; the handler gets the `actor`. */
+export const adminEndpoint = <
+  Path extends string,
+  Query extends z.ZodType,
+  Body extends z.ZodType,
+  Reply extends z.ZodType,
+>(
+  definition: Definition<Path, Query, Body, Reply>,
+  handler: Handler<Path, Query, Body, Reply, { actor: Actor }>,
+): Endpoint =>
+  build(
+    definition,
+    { auth: 'admin', scope: null },
+    (caller) => {
+      if (caller.auth !== 'admin') throw wrongCaller(definition.name);
+      return { actor: caller.actor };
+    },
+    handler,
+  );
+
+/** An endpoint for a tenant's key that allows `scope`; the handler gets the `identity`. */
+export const tenantEndpoint = <
+  Path extends string,
+  Query extends z.ZodType,
+  Body extends z.ZodType,
+  Reply extends z.ZodType,
+>(
+  definition: Definition<Path, Query, Body, Reply> & { scope: Scope | null },
+  handler: Handler<Path, Query, Body, Reply, { identity: TenantIdentity }>,
+): Endpoint =>
+  build(
+    definition,
+    { auth: 'tenant', scope: definition.scope },
+    (caller) => {
+      if (caller.auth !== 'tenant') throw wrongCaller(definition.name);
+      return { identity: caller.identity };
+    },
+    handler,
+  );

@@ -1,0 +1,98 @@
+import { z } from 'zod';
+import { type ApiKey, SCOPES } from '../../control-plane/types.ts';
+import { toTimestamp } from '../../tenant-schema/clock.ts';
+import {
+  checkExpiry,
+  id,
+  listOf,
+  nameInput,
+  pageOf,
+  pageQuery,
+  timeInput,
+  timestamp,
+  toList,
+} from './common.ts';
+import { adminEndpoint, type Endpoint } from './endpoint.ts';
+
+const scopes = z.array(z.enum(SCOPES));
+
+const keyRow = {
+  id,
+  name: z.string(),
+  prefix: z.string(),
+  scopes,
+  created_at: timestamp,
+  expires_at: timestamp.nullable(),
+  last_used_at: timestamp.nullable(),
+  revoked_at: timestamp.nullable(),
+};
+export const apiKey = z.strictObject(keyRow);
+const newApiKey = z.strictObject({ ...keyRow, api_key: z.string() });
+
+const keyInput = z.strictObject({
+  name: nameInput,
+  scopes: scopes
+    .min(1)
+    .refine((list) => new Set(list).size === list.length, 'must not name a scope twice')
+    .optional(),
+  expires_at: timeInput.nullable().optional(),
+});
+
+const optionalTime = (epochMs: number | null) => (epochMs === null ? null : toTimestamp(epochMs));
+
+export const keyJson = (key: ApiKey): z.input<typeof apiKey> => ({
+  id: key.id,
+  name: key.name,
+  prefix: key.prefix,
+  scopes: key.scopes,
+  created_at: toTimestamp(key.createdAt),
+  expires_at: optionalTime(key.expiresAt),
+  last_used_at: optionalTime(key.lastUsedAt),
+  revoked_at: optionalTime(key.revokedAt),
+});
+
+export const keySchemas = { ApiKey: apiKey, NewApiKey: newApiKey, ApiKeyInput: keyInput };
+
+export const keyEndpoints: Endpoint[] = [
+  adminEndpoint(
+    {
+      name: 'createTenantKey',
+      group: 'Tenants',
+      method: 'POST',
+      path: '/api/v1/admin/tenants/:id/keys',
+      summary: 'Make a key for a tenant; its text is shown this once',
+      body: keyInput,
+      status: 201,
+      response: newApiKey,
+    },
+    ({ params, body, actor, services }) => {
+      checkExpiry(body.expires_at, services.clock);
+      const { name, scopes, expires_at } = body;
+      const issued = services.control.createKey(params.id, { name, scopes, expiresAt: expires_at }, actor);
+      return { ...keyJson(issued.key), api_key: issued.secret };
+    },
+  ),
+  adminEndpoint(
+    {
+      name: 'listTenantKeys',
+      group: 'Tenants',
+      method: 'GET',
+      path: '/api/v1/admin/tenants/:id/keys',
+      summary: "List a tenant's keys",
+      query: z.strictObject(pageQuery()),
+      response: listOf(apiKey),
+    },
+    ({ params, query, services }) => toList(services.control.listKeys(params.id, pageOf(query)), keyJson),
+  ),
+  adminEndpoint(
+    {
+      name: 'revokeTenantKey',
+      group: 'Tenants',
+      method: 'DELETE',
+      path: '/api/v1/admin/tenants/:id/keys/:key_id',
+      summary: 'Revoke a key: it is refused from the next request on',
+      status: 204,
+    },
+    ({ params, actor, services }) => services.control.revokeKey(params.id, params.key_id, actor),
+  ),
+];

@@ -1,0 +1,161 @@
+import { z } from 'zod';
+import type { Tenant } from '../../control-plane/types.ts';
+import { toTimestamp } from '../../tenant-schema/clock.ts';
+import {
+  checkMergedMetadata,
+  id,
+  jsonObject,
+  listOf,
+  metadataInput,
+  nameInput,
+  pageOf,
+  pageQuery,
+  providerName,
+  timestamp,
+  toList,
+} from './common.ts';
+import { adminEndpoint, type Endpoint } from './endpoint.ts';
+import { apiKey, keyJson } from './keys.ts';
+
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).nullable();
+
+const limitFields = {
+  requests_per_minute: count,
+  tokens_per_minute: count,
+  max_concurrent_turns: count,
+  /** The sum is kept in whole micro-dollars, which bounds it. */
+  monthly_spend_usd: z.number().nonnegative().max(1e9).nullable(),
+  storage_bytes_max: count,
+};
+export const limits = z.strictObject({ ...limitFields, providers: z.array(z.string()).nullable() });
+const limitsInput = z
+  .strictObject({ ...limitFields, providers: z.array(providerName).max(100).nullable() })
+  .partial();
+
+const status = z.enum(['active', 'suspended']);
+
+const tenantRow = {
+  id,
+  name: z.string(),
+  status: z.enum(['active', 'suspended', 'deleted']),
+  metadata: jsonObject,
+  limits,
+  created_at: timestamp,
+};
+const tenant = z.strictObject(tenantRow);
+const newTenant = z.strictObject({ ...tenantRow, api_key: z.string(), key: apiKey });
+
+const tenantInput = z.strictObject({
+  name: nameInput,
+  metadata: metadataInput.optional(),
+  limits: limitsInput.optional(),
+});
+const tenantPatch = z.strictObject({
+  name: nameInput.optional(),
+  status: status.optional(),
+  metadata: metadataInput.optional(),
+  limits: limitsInput.optional(),
+});
+
+const tenantJson = (row: Tenant): z.input<typeof tenant> => ({
+  id: row.id,
+  name: row.name,
+  status: row.status,
+  metadata: row.metadata,
+  limits: row.limits,
+  created_at: toTimestamp(row.createdAt),
+});
+
+/** Without the members that are undefined, which a merge by key must not see. */
+const given = <T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+
+export const tenantSchemas = {
+  Tenant: tenant,
+  NewTenant: newTenant,
+  TenantInput: tenantInput,
+  TenantPatch: tenantPatch,
+  Limits: limits,
+};
+
+export const tenantEndpoints: Endpoint[] = [
+  adminEndpoint(
+    {
+      name: 'createTenant',
+      group: 'Tenants',
+      method: 'POST',
+      path: '/api/v1/admin/tenants',
+      summary: 'Make a tenant with a database file and a first key of its own; the key is shown this once',
+      body: tenantInput,
+      status: 201,
+      response: newTenant,
+    },
+    async ({ body, actor, services: { control, engine, ids } }) => {
+      const tenantId = ids();
+      await engine.create({ id: tenantId, name: body.name });
+      try {
+        const limits = body.limits && given(body.limits);
+        const added = control.addTenant(
+          tenantId,
+          { name: body.name, metadata: body.metadata, limits },
+          actor,
+        );
+        return { ...tenantJson(added.tenant), api_key: added.issued.secret, key: keyJson(added.issued.key) };
+      } catch (error) {
+        await engine.destroy(tenantId);
+        throw error;
+      }
+    },
+  ),
+  adminEndpoint(
+    {
+      name: 'listTenants',
+      group: 'Tenants',
+      method: 'GET',
+      path: '/api/v1/admin/tenants',
+      summary: 'List tenants; deleted ones only with `status=deleted`',
+      query: z.strictObject({ ...pageQuery(), status: tenantRow.status.optional() }),
+      response: listOf(tenant),
+    },
+    ({ query, services }) =>
+      toList(services.control.listTenants({ status: query.status }, pageOf(query)), tenantJson),
+  ),
+  adminEndpoint(
+    {
+      name: 'getTenant',
+      group: 'Tenants',
+      method: 'GET',
+      path: '/api/v1/admin/tenants/:id',
+      summary: 'Read a tenant',
+      response: tenant,
+    },
+    ({ params, services }) => tenantJson(services.control.getTenant(params.id)),
+  ),
+  adminEndpoint(
+    {
+      name: 'updateTenant',
+      group: 'Tenants',
+      method: 'PATCH',
+      path: '/api/v1/admin/tenants/:id',
+      summary: 'Rename, suspend or resume a tenant, or change its limits, from its next request on',
+      body: tenantPatch,
+      response: tenant,
+    },
+    async ({ params, body, actor, requestId, services: { control, engine, log } }) => {
+      checkMergedMetadata(control.getTenant(params.id).metadata, body.metadata);
+      const limits = body.limits && given(body.limits);
+      const row = control.updateTenant(params.id, { ...body, limits }, actor);
+      if (body.name !== undefined) {
+        // The name in control.db is the one that counts; the file's copy is for a lost control.db.
+        await engine
+          .use(row.id, (store) => store.setTenantName(row.name))
+          .catch((error: unknown) =>
+            log.warn({ err: error, tenant_id: row.id, request_id: requestId }, 'file keeps old tenant name'),
+          );
+      }
+      return tenantJson(row);
+    },
+  ),
+];

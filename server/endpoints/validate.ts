@@ -1,0 +1,108 @@
+import type { z } from 'zod';
+import { type InputError, invalid } from '../../tenant-schema/fault.ts';
+
+/** Deeper JSON than this is refused before anything recurses over it. */
+export const NESTING_MAX = 64;
+/** An answer lists at most so many faults, so that a bad megabyte does not come back as ten. */
+const ERRORS_MAX = 100;
+
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/** What is wrong with a text whatever it is for: databases disagree about such characters. */
+function textFault(text: string): string | undefined {
+  if (text.includes('\u0000')) return 'must not contain a NUL character';
+  if (LONE_SURROGATE.test(text)) return 'must not contain a lone surrogate';
+  return undefined;
+}
+
+/** Finds what JSON can say and nobody should: see `textFault`, numbers out of range, `__proto__`, deep nesting. */
+function contentFaults(root: unknown): { errors: InputError[]; tooDeep: boolean } {
+  const errors: InputError[] = [];
+  let tooDeep = false;
+  const report = (path: string, message: string) => {
+    if (errors.length < ERRORS_MAX) errors.push({ path, message });
+  };
+  const walk = (value: unknown, path: string, depth: number): void => {
+    if (typeof value === 'string') {
+      const fault = textFault(value);
+      if (fault) report(path, fault);
+    } else if (typeof value === 'number') {
+      if (!Number.isFinite(value)) report(path, 'must be a number in the range of a double');
+    } else if (typeof value === 'object' && value !== null) {
+      if (depth === NESTING_MAX) {
+        if (!tooDeep) report(path, `must not be nested deeper than ${NESTING_MAX} levels`);
+        tooDeep = true;
+        return;
+      }
+      for (const [key, item] of Object.entries(value)) {
+        const fault = key === '__proto__' ? 'must not contain the field "__proto__"' : textFault(key);
+        // The name itself is not repeated: it is what cannot be written.
+        if (fault) report(path, fault);
+        else walk(item, path === '' ? key : `${path}.${key}`, depth + 1);
+      }
+    }
+  };
+  walk(root, '', 0);
+  return { errors, tooDeep };
+}
+
+type Issue = z.core.$ZodIssue;
+
+const isWrongKind = (issues: readonly Issue[]): boolean =>
+  issues.some((issue) => issue.code === 'invalid_type' && issue.path.length === 0);
+
+/** Turns zod's issues into ours: one for every unknown field, and the right branch of a union unfolded. */
+function issueErrors(issues: readonly Issue[], base: readonly PropertyKey[]): InputError[] {
+  return issues.flatMap((issue): InputError[] => {
+    const path = [...base, ...issue.path];
+    const at = (parts: readonly PropertyKey[]) => parts.map(String).join('.');
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => ({ path: at([...path, key]), message: 'Unknown field' }));
+    }
+    if (issue.code === 'invalid_union') {
+      const [fitting, ...others] = issue.errors.filter((branch) => !isWrongKind(branch));
+      if (fitting && others.length === 0) return issueErrors(fitting, path);
+    }
+    const message =
+      issue.code === 'invalid_type' && issue.message.endsWith('received undefined')
+        ? 'Required'
+        : issue.message;
+    return [{ path: at(path), message }];
+  });
+}
+
+interface Part {
+  schema: z.ZodType | null;
+  value: unknown;
+}
+
+function check({ schema, value }: Part): { data: unknown; errors: InputError[] } {
+  if (schema === null) return { data: undefined, errors: [] };
+  const content = contentFaults(value);
+  if (content.tooDeep) return { data: undefined, errors: content.errors };
+  const result = schema.safeParse(value);
+  const errors = result.success ? [] : issueErrors(result.error.issues, []);
+  return { data: result.data, errors: [...content.errors, ...errors] };
+}
+
+/**
+ * Checks both parts of a request's input. A part without a schema is not looked at and gives undefined.
+ * @throws `validation_failed` with the faults of both.
+ */
+export function parseInput(first: Part, second: Part): { first: unknown; second: unknown } {
+  const a = check(first);
+  const b = check(second);
+  const errors = [...a.errors, ...b.errors];
+  if (errors.length > 0) throw invalid(errors.slice(0, ERRORS_MAX));
+  return { first: a.data, second: b.data };
+}
+
+/** A query as an object; a name given twice becomes an array, which no query schema takes. */
+export function queryObject(query: URLSearchParams): Record<string, string | string[]> {
+  return Object.fromEntries(
+    [...new Set(query.keys())].map((name) => {
+      const values = query.getAll(name);
+      return [name, values.length === 1 ? (values[0] ?? '') : values];
+    }),
+  );
+}

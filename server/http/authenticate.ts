@@ -1,0 +1,45 @@
+import type { IncomingMessage } from 'node:http';
+import type { ControlPlane } from '../../control-plane/types.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
+import type { Caller, Endpoint } from '../endpoints/endpoint.ts';
+
+const unauthorized = (): Fault =>
+  new Fault('unauthorized', 'The credentials are missing, unknown or no longer valid.');
+
+const bearer = (request: IncomingMessage): string | undefined =>
+  /^Bearer +(\S.*)$/i.exec(request.headers.authorization ?? '')?.[1];
+
+function apiKey(request: IncomingMessage): string | undefined {
+  const given = request.headers['x-api-key'];
+  return (Array.isArray(given) ? given[0] : given) ?? bearer(request);
+}
+
+/**
+ * Whom the request speaks for, as the endpoint asks.
+ * @throws `unauthorized`, one answer for every cause; `tenant_suspended`; `insufficient_scope`; `rate_limited`
+ *   when an address tries admin tokens too often.
+ */
+export async function authenticate(
+  request: IncomingMessage,
+  endpoint: Pick<Endpoint, 'auth' | 'scope'>,
+  control: ControlPlane,
+  requestId: string,
+): Promise<Caller> {
+  if (endpoint.auth === 'none') return { auth: 'none' };
+  if (endpoint.auth === 'admin') {
+    const token = bearer(request);
+    const actor = token && (await control.findAdmin(token, request.socket.remoteAddress ?? ''));
+    if (!actor) throw unauthorized();
+    return { auth: 'admin', actor: { ...actor, requestId } };
+  }
+  const key = apiKey(request);
+  const identity = key && control.findByKey(key);
+  if (!identity) throw unauthorized();
+  if (identity.tenant.status === 'suspended') {
+    throw new Fault('tenant_suspended', 'This tenant is suspended.');
+  }
+  if (endpoint.scope !== null && !identity.key.scopes.includes(endpoint.scope)) {
+    throw new Fault('insufficient_scope', `This key does not have the scope "${endpoint.scope}".`);
+  }
+  return { auth: 'tenant', identity };
+}

@@ -1,0 +1,186 @@
+import { z } from 'zod';
+import type { FaultCode } from '../../tenant-schema/fault.ts';
+import type { Endpoint } from '../endpoints/endpoint.ts';
+import { PROBLEMS } from './problem.ts';
+
+type Json = Record<string, unknown>;
+
+const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
+
+/** The codes that every call of its kind may give. */
+function faultsOf(endpoint: Endpoint): FaultCode[] {
+  const codes: FaultCode[] = [...endpoint.faults];
+  const isProbe = endpoint.group === 'Server';
+  if (!isProbe) codes.push('overloaded', 'internal_error');
+  if (endpoint.auth !== 'none') codes.push('unauthorized');
+  if (endpoint.auth === 'admin') codes.push('rate_limited');
+  if (endpoint.auth === 'tenant') codes.push('tenant_suspended', 'tenant_unavailable');
+  if (endpoint.scope) codes.push('insufficient_scope');
+  if (endpoint.path.includes(':')) codes.push('not_found');
+  if (endpoint.body) codes.push('invalid_json', 'body_too_large', 'unsupported_media_type');
+  if (endpoint.body || endpoint.query) codes.push('validation_failed');
+  return [...new Set(codes)];
+}
+
+/** Error answers, grouped by status since that is how the format has them. */
+function problemResponses(endpoint: Endpoint): Json {
+  const codes = faultsOf(endpoint);
+  const statuses = [...new Set(codes.map((code) => PROBLEMS[code].status))];
+  return Object.fromEntries(
+    statuses.map((status) => [
+      String(status),
+      {
+        description: codes
+          .filter((code) => PROBLEMS[code].status === status)
+          .map((code) => `\`${code}\`: ${PROBLEMS[code].title}`)
+          .join('\n\n'),
+        content: { 'application/problem+json': { schema: ref('Problem') } },
+      },
+    ]),
+  );
+}
+
+function parameters(endpoint: Endpoint): Json[] {
+  const inPath = [...endpoint.path.matchAll(/:(\w+)/g)].map(([, name]) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: { type: 'string', format: 'uuid' },
+  }));
+  if (!endpoint.query) return inPath;
+  const { properties = {}, required = [] } = z.toJSONSchema(endpoint.query, { io: 'input' });
+  const inQuery = Object.entries(properties).map(([name, schema]) => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    schema,
+  }));
+  return [...inPath, ...inQuery];
+}
+
+const SECURITY: Record<Endpoint['auth'], Json[]> = {
+  none: [],
+  admin: [{ adminToken: [] }],
+  tenant: [{ apiKey: [] }, { apiKeyBearer: [] }],
+};
+
+/** Example bodies, by endpoint; what the page of the docs sends when its button is pressed. */
+const EXAMPLES: Record<string, unknown> = {
+  chat: { message: 'Hello' },
+  createConfig: {
+    name: 'Site Editor',
+    system_prompt: 'You edit websites for {tenant_name}. Today is {date}.',
+    model_config: { provider: 'demo', model: 'demo' },
+    tools_config: ['read_file'],
+  },
+  updateConfig: { system_prompt: 'You are {agent_name}.' },
+  rollbackConfig: { version: 1 },
+  updateConversation: { title: 'Phone number' },
+  createTenant: { name: 'Acme', limits: { providers: ['demo'] } },
+  updateTenant: { status: 'suspended' },
+  createTenantKey: { name: 'website', scopes: ['chat'] },
+};
+
+/** A registry in which every schema of a body, an answer or an event has a name. */
+function nameSchemas(endpoints: readonly Endpoint[], named: Record<string, z.ZodType>) {
+  const registry = z.registry<{ id: string }>();
+  const add = (schema: z.ZodType, id: string) => {
+    if (!registry.has(schema)) registry.add(schema, { id });
+  };
+  for (const [name, schema] of Object.entries(named)) add(schema, name);
+  for (const endpoint of endpoints) {
+    const prefix = endpoint.name.replace(/^./, (first) => first.toUpperCase());
+    if (endpoint.body) add(endpoint.body, `${prefix}Body`);
+    if (endpoint.response) add(endpoint.response, `${prefix}Answer`);
+    for (const [name, schema] of Object.entries(endpoint.events ?? {})) {
+      add(schema, `${prefix}Event${name.replace(/(?:^|_)./g, (part) => part.slice(-1).toUpperCase())}`);
+    }
+  }
+  const nameOf = (schema: z.ZodType): string => {
+    const id = registry.get(schema)?.id;
+    if (id === undefined) throw new Error('a schema without a name');
+    return id;
+  };
+  return { registry, nameOf };
+}
+
+/** Describes the endpoints as an OpenAPI 3.1 document. */
+export function openApiDocument(endpoints: readonly Endpoint[], named: Record<string, z.ZodType>): Json {
+  const { registry, nameOf } = nameSchemas(endpoints, named);
+  const { schemas } = z.toJSONSchema(registry, {
+    io: 'input',
+    uri: (id) => ref(id).$ref,
+    unrepresentable: 'any',
+  });
+  const components = Object.entries(schemas).map(([name, { $id, $schema, ...schema }]) => [name, schema]);
+
+  const success = (endpoint: Endpoint): Json => {
+    const { response, events } = endpoint;
+    if (endpoint.status === 204) return { description: 'Done' };
+    if (!response)
+      return { description: 'A text', content: { 'text/plain': { schema: { type: 'string' } } } };
+    const streamed = events && {
+      'text/event-stream': {
+        schema: {
+          type: 'string',
+          description:
+            'Events with a name and one JSON object each. ' +
+            Object.entries(events)
+              .map(([name, schema]) => `\`${name}\`: [${nameOf(schema)}](${ref(nameOf(schema)).$ref})`)
+              .join(', '),
+        },
+      },
+    };
+    const content = { 'application/json': { schema: ref(nameOf(response)) }, ...streamed };
+    return { description: endpoint.status === 201 ? 'Made' : 'The answer', content };
+  };
+
+  const operation = (endpoint: Endpoint): Json => {
+    const example = EXAMPLES[endpoint.name];
+    return {
+      operationId: endpoint.name,
+      tags: [endpoint.group],
+      summary: endpoint.summary,
+      ...(endpoint.scope && { description: `Needs a key with the scope \`${endpoint.scope}\`.` }),
+      security: SECURITY[endpoint.auth],
+      parameters: parameters(endpoint),
+      ...(endpoint.body && {
+        requestBody: {
+          required: true,
+          content: {
+            'application/json': {
+              schema: ref(nameOf(endpoint.body)),
+              ...(example !== undefined && { example }),
+            },
+          },
+        },
+      }),
+      responses: { [endpoint.status]: success(endpoint), ...problemResponses(endpoint) },
+    };
+  };
+
+  const paths: Record<string, Json> = {};
+  for (const endpoint of endpoints) {
+    const path = endpoint.path.replace(/:(\w+)/g, '{$1}');
+    paths[path] = { ...paths[path], [endpoint.method.toLowerCase()]: operation(endpoint) };
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Nimblesite, self-hosted',
+      version: '1',
+      description: 'A gateway to AI agents that gives every tenant a database file of its own.',
+    },
+    servers: [{ url: '/' }],
+    tags: [...new Set(endpoints.map(({ group }) => group))].map((name) => ({ name })),
+    paths,
+    components: {
+      schemas: Object.fromEntries(components),
+      securitySchemes: {
+        adminToken: { type: 'http', scheme: 'bearer', description: "The operator's admin token" },
+        apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: "A tenant's key" },
+        apiKeyBearer: { type: 'http', scheme: 'bearer', description: "A tenant's key" },
+      },
+    },
+  };
+}

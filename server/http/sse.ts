@@ -1,0 +1,55 @@
+import type { ServerResponse } from 'node:http';
+import type { EventStream } from '../endpoints/endpoint.ts';
+
+/** A client that takes nothing off its connection for so long has left without saying so. */
+const STALLED_MS = 120_000;
+
+/** Resolves when the response takes data again, or never will. */
+const writableAgain = (response: ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    const done = () => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
+
+/**
+ * Sends a stream of events as `text/event-stream` and ends the response. Never throws: what the stream throws
+ * becomes the last event, `error`. A `ping` goes out after every `pingMs` of silence.
+ */
+export async function sendEvents(
+  response: ServerResponse,
+  stream: EventStream,
+  options: { pingMs: number; problem(error: unknown): Record<string, unknown> },
+): Promise<void> {
+  response.writeHead(200, {
+    'Content-Type': 'text/event-stream; charset=utf-8',
+    'Cache-Control': 'no-store',
+    // Proxies of the nginx kind would otherwise hold the events back.
+    'X-Accel-Buffering': 'no',
+  });
+  response.flushHeaders();
+  response.socket?.setTimeout(Math.max(STALLED_MS, 2 * options.pingMs));
+
+  const isOpen = () => !response.destroyed && !response.writableEnded;
+  const send = async (name: string, data: unknown): Promise<void> => {
+    if (!isOpen()) return;
+    ping.refresh();
+    if (!response.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`)) await writableAgain(response);
+  };
+  const ping = setInterval(() => {
+    if (!response.writableNeedDrain) void send('ping', {});
+  }, options.pingMs);
+
+  try {
+    await stream.run(send);
+  } catch (error) {
+    await send('error', options.problem(error));
+  } finally {
+    clearInterval(ping);
+    if (isOpen()) response.end();
+  }
+}

@@ -1,0 +1,81 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { expect } from 'chai';
+
+const ROOT = resolve(import.meta.dirname, '..');
+
+/** From the bottom up: a room may use itself and what stands before it. */
+const LAYERS = [
+  'tenant-schema',
+  'control-plane',
+  'server/telemetry',
+  'server/providers',
+  'server/agent',
+  'server/endpoints',
+  'server/http',
+  'server',
+];
+
+/** Packages that only some rooms, or files, may name. */
+const PACKAGE_HOMES: [pattern: RegExp, homes: string[]][] = [
+  [/^(koa|@koa\/|koa-)/, ['server/http/']],
+  [/^(openai|@anthropic-ai\/|undici)/, ['server/providers/']],
+  [/^(better-sqlite3|drizzle-orm)/, ['tenant-schema/sqlite/', 'control-plane/', 'server/data-folder.ts']],
+  [/^argon2$/, ['control-plane/']],
+];
+
+const sourceFiles = ['tenant-schema', 'control-plane', 'server'].flatMap((folder) =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name)),
+);
+
+const importsOf = (file: string): string[] =>
+  [...readFileSync(join(ROOT, file), 'utf8').matchAll(/^(?:import|export)\b[^;]*?\bfrom '([^']+)';$/gm)].map(
+    ([, target]) => target ?? '',
+  );
+
+const layerOf = (file: string): number =>
+  LAYERS.findLastIndex((layer, index) =>
+    index === LAYERS.length - 1 ? dirname(file) === layer : file.startsWith(`${layer}/`),
+  );
+
+describe('the rooms', () => {
+  it('are all known', () => {
+    expect(sourceFiles.filter((file) => layerOf(file) === -1)).to.deep.equal([]);
+    expect(sourceFiles.flatMap(importsOf).length).to.be.greaterThan(100);
+  });
+
+  it('import downwards only', () => {
+    const wrong = sourceFiles.flatMap((file) =>
+      importsOf(file)
+        .filter((target) => target.startsWith('.'))
+        .map((target) => relative(ROOT, resolve(ROOT, dirname(file), target)))
+        .filter((target) => layerOf(target) === -1 || layerOf(target) > layerOf(file))
+        .map((target) => `${file} → ${target}`),
+    );
+    expect(wrong).to.deep.equal([]);
+  });
+
+  it('keep each outside library in the room that knows it', () => {
+    const wrong = sourceFiles.flatMap((file) =>
+      importsOf(file)
+        .filter((target) =>
+          PACKAGE_HOMES.some(
+            ([pattern, homes]) => pattern.test(target) && !homes.some((home) => file.startsWith(home)),
+          ),
+        )
+        .map((target) => `${file} → ${target}`),
+    );
+    expect(wrong).to.deep.equal([]);
+  });
+
+  it('read the environment in one file and the clock in one other', () => {
+    const readers = (pattern: RegExp) =>
+      sourceFiles.filter((file) => pattern.test(readFileSync(join(ROOT, file), 'utf8')));
+    expect(readers(/process\.env\b/)).to.deep.equal(['server/config.ts']);
+    expect(readers(/\bDate\.now\(|\bperformance\.now\(|\bnew Date\(\)/)).to.deep.equal([
+      'tenant-schema/clock.ts',
+    ]);
+  });
+});

@@ -1,0 +1,83 @@
+import { expect } from 'chai';
+import { ConfigError, loadConfig } from '../../server/config.ts';
+
+const WRONG: [variable: string, values: string[]][] = [
+  ['PORT', ['-1', '65536', '80a', '8080.5', '1e3', ' 80']],
+  ['HOST', ['a b', 'http://localhost/']],
+  ['ADMIN_TOKEN', ['too-short', 'x'.repeat(513), `nbs_${'x'.repeat(20)}`, 'sixteen or more\n of them']],
+  ['MAX_OPEN_TENANTS', ['0', 'many']],
+  ['TENANT_IDLE_SECONDS', ['-1', 'Infinity']],
+  ['BODY_BYTES_MAX', ['0', '1MB']],
+  ['IMPORT_BYTES_MAX', ['1']],
+  ['HISTORY_BYTES_MAX', ['none']],
+  ['CORS_ORIGINS', ['*', 'example.com', 'https://example.com/', 'https://a.example,ftp://b.example']],
+  ['METRICS_PUBLIC', ['yes', 'true']],
+  ['LOG_LEVEL', ['verbose']],
+  ['DURABILITY', ['FULL']],
+  ['DRAIN_SECONDS', ['soon']],
+  ['LOOP_DELAY_MAX_MS', ['0']],
+  ['UPSTREAM_CONNECT_TIMEOUT_SECONDS', ['0', '1s']],
+  ['UPSTREAM_IDLE_TIMEOUT_SECONDS', ['0']],
+  ['UPSTREAM_TOTAL_TIMEOUT_SECONDS', ['99999999']],
+  ['UPSTREAM_RETRIES', ['11', '-1']],
+  ['OPENAI_API_KEY', ['with blank', 'línea']],
+  ['OPENAI_BASE_URL', ['localhost:1234', 'ftp://example.com']],
+  ['ANTHROPIC_BASE_URL', ['nowhere']],
+  ['GROQ_API_KEY', ['a\nb']],
+];
+
+describe('loadConfig', () => {
+  it('gives the documented defaults for an empty environment', () => {
+    expect(loadConfig({})).to.include({
+      port: 8080,
+      host: '127.0.0.1',
+      adminToken: null,
+      openTenantsMax: 256,
+      tenantIdleMs: 60_000,
+      bodyBytesMax: 1_048_576,
+      importBytesMax: 10_737_418_240,
+      historyBytesMax: 8_388_608,
+      metricsPublic: false,
+      durability: 'full',
+      upstreamConnectMs: 10_000,
+      upstreamIdleMs: 120_000,
+      upstreamTotalMs: 600_000,
+      upstreamRetries: 2,
+    });
+    expect(loadConfig({}).dataDir).to.match(/\/data$/);
+  });
+
+  it('takes an empty variable for one that is not set', () => {
+    const empty = Object.fromEntries(WRONG.map(([name]) => [name, '']));
+    expect(loadConfig({ ...empty, DATA_DIR: '' })).to.deep.equal(loadConfig({}));
+  });
+
+  for (const [variable, values] of WRONG) {
+    it(`refuses a wrong ${variable} in one line that names it and does not repeat the value`, () => {
+      for (const value of values) {
+        const load = () => loadConfig({ [variable]: value });
+        expect(load, value).to.throw(ConfigError, new RegExp(`^${variable} must be .+$`));
+        try {
+          load();
+        } catch (error) {
+          if (variable === 'ADMIN_TOKEN' || variable.endsWith('_API_KEY')) {
+            expect(String(error)).not.to.include(value);
+          }
+        }
+      }
+    });
+  }
+
+  it('takes fractions of seconds, lists of origins and a key and an address for each provider', () => {
+    const config = loadConfig({
+      UPSTREAM_TOTAL_TIMEOUT_SECONDS: '0.25',
+      CORS_ORIGINS: 'https://a.example, http://localhost:3000',
+      MISTRAL_API_KEY: 'k',
+      OLLAMA_BASE_URL: 'http://127.0.0.1:11434/v1',
+    });
+    expect(config.upstreamTotalMs).to.equal(250);
+    expect(config.corsOrigins).to.deep.equal(['https://a.example', 'http://localhost:3000']);
+    expect(config.providers.mistral).to.deep.equal({ apiKey: 'k', baseUrl: null });
+    expect(config.providers.ollama).to.deep.equal({ apiKey: null, baseUrl: 'http://127.0.0.1:11434/v1' });
+  });
+});
