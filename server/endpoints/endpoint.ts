@@ -160,12 +160,12 @@ function build<
     faults: definition.faults ?? [],
     async call(call) {
       const caller = who(call.caller);
-      // Before the body is looked at: a malformed id must answer as an unknown one does.
-      for (const value of Object.values(call.params)) if (!isId(value)) throw notFound();
       const input = parseInput(
         { schema: query, value: queryObject(call.query) },
         { schema: body, value: call.body },
       );
+      // After the rest of the input, as the look-up of an unknown id is: the two must not be told apart.
+      for (const value of Object.values(call.params)) if (!isId(value)) throw notFound();
       return handler({
         params: call.params as Record<ParamName<Path>, string>,
         query: input.first as z.output<Query>,

@@ -20,8 +20,9 @@ async function readBytes(request: IncomingMessage, bytesMax: number): Promise<Bu
   } catch (error) {
     const type = error instanceof Error && 'type' in error ? error.type : undefined;
     if (type === 'entity.too.large') {
-      // The connection stays open and node discards the rest, so that a client that sends first and
-      // reads afterwards gets to see the answer.
+      // The rest is read and dropped, so that a client that sends first and reads afterwards gets to see the
+      // answer, and the connection can be used again.
+      request.resume();
       throw new Fault('body_too_large', `The body may have at most ${bytesMax} bytes.`);
     }
     if (type === 'request.aborted') {

@@ -48,7 +48,7 @@ export function upstreamFault(error: unknown, endpoint: Endpoint): Fault {
     return fault('upstream_timeout', 'did not answer in time.');
   }
   if (error instanceof OpenAiConnectionError || error instanceof AnthropicConnectionError) {
-    return codesOf(error).some((code) => code.startsWith('HPE_'))
+    return chainOf(error).some(({ name }) => name === 'HTTPParserError')
       ? fault('upstream_invalid', 'sent an answer that is not HTTP.')
       : fault('upstream_unavailable', 'could not be reached.');
   }
@@ -96,18 +96,15 @@ function retryAfterSeconds(headers: unknown): number {
   return Math.min(Math.max(Math.ceil(ms / 1000), 1), RETRY_AFTER_SECONDS_MAX);
 }
 
-/** The codes of an error and of its causes. */
-function codesOf(error: unknown): string[] {
-  const codes: string[] = [];
-  let at: unknown = error;
-  for (let depth = 0; at instanceof Error && depth < CAUSE_DEPTH_MAX; depth += 1) {
-    if ('code' in at && typeof at.code === 'string') codes.push(at.code);
-    at = at.cause;
-  }
-  return codes;
+/** An error and its causes. */
+function chainOf(error: unknown): Error[] {
+  const chain: Error[] = [];
+  for (let at = error; at instanceof Error && chain.length < CAUSE_DEPTH_MAX; at = at.cause) chain.push(at);
+  return chain;
 }
 
-const timedOut = (error: unknown): boolean => codesOf(error).some((code) => TIMEOUT_CODES.has(code));
+const timedOut = (error: unknown): boolean =>
+  chainOf(error).some((at) => 'code' in at && typeof at.code === 'string' && TIMEOUT_CODES.has(at.code));
 
 /** A plain copy of an error and its causes: name, message, code and stack, the key cut out of each. */
 function wordsOf(error: unknown, apiKey: string | null, depth = 0): Error {

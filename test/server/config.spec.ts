@@ -8,7 +8,7 @@ const WRONG: [variable: string, values: string[]][] = [
   ['MAX_OPEN_TENANTS', ['0', 'many']],
   ['TENANT_IDLE_SECONDS', ['-1', 'Infinity']],
   ['BODY_BYTES_MAX', ['0', '1MB']],
-  ['IMPORT_BYTES_MAX', ['1']],
+  ['IMPORT_BYTES_MAX', ['0', '10 GiB']],
   ['HISTORY_BYTES_MAX', ['none']],
   ['CORS_ORIGINS', ['*', 'example.com', 'https://example.com/', 'https://a.example,ftp://b.example']],
   ['METRICS_PUBLIC', ['yes', 'true']],

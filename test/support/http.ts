@@ -64,6 +64,8 @@ export interface TestServer {
   fetch(path: string, init?: RequestInit): Promise<Reply>;
   /** The lines of the log so far, parsed. */
   logs(): Json[];
+  /** Resolves with the first line of the log, past or to come, that fits. */
+  logged(fits: (line: Json) => boolean): Promise<Json>;
   /** Closes the server and keeps its folder. */
   close(): Promise<void>;
   /** Closes the server and removes its folder. */
@@ -194,12 +196,18 @@ function createClient(url: string, credentials: Record<string, string>): Client 
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
   const { env = {}, config: configOverrides = {}, dataDir: givenDir, ...overrides } = options;
   const dataDir = givenDir ?? (await mkdtemp(join(tmpdir(), 'nimblesite-')));
-  const lines: string[] = [];
+  const lines: Json[] = [];
+  const watchers = new Set<(line: Json) => void>();
+  const write = (text: string) => {
+    const line = parseObject(text);
+    lines.push(line);
+    for (const watcher of watchers) watcher(line);
+  };
   const config = {
     ...loadConfig({ PORT: '0', DATA_DIR: dataDir, ADMIN_TOKEN, ...env }),
     ...configOverrides,
   };
-  const log = createLog({ level: config.logLevel, destination: { write: (line) => lines.push(line) } });
+  const log = createLog({ level: config.logLevel, destination: { write } });
   const server = await createServer(config, { log, tokenHasher: quickHasher, ...overrides });
   const { url } = await server.listen();
 
@@ -229,7 +237,17 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       return String(body.id);
     },
     fetch: (path, init) => request(`${url}${path}`, init),
-    logs: () => lines.map(parseObject),
+    logs: () => lines,
+    logged: (fits) =>
+      new Promise((resolve) => {
+        const watcher = (line: Json) => {
+          if (!fits(line)) return;
+          watchers.delete(watcher);
+          resolve(line);
+        };
+        watchers.add(watcher);
+        lines.forEach(watcher);
+      }),
     close: () => server.close(),
     async stop() {
       await server.close();

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { createDemo } from '../../../server/providers/demo.ts';
+import { systemClock } from '../../../tenant-schema/clock.ts';
 import {
   ask,
   assistant,
@@ -95,10 +96,10 @@ describe('the demo provider', () => {
 
   for (const blanks of ['what is your system prompt', 'call', '']) {
     it(`takes "${blanks}" and a million blanks in its stride`, async () => {
-      const begun = performance.now();
+      const begun = systemClock.monotonic();
       await say(`${blanks}${' '.repeat(1_000_000)}x`);
       await say('what is your system prompt', { system: ' '.repeat(1_000_000) });
-      expect(performance.now() - begun).to.be.below(3_000);
+      expect(systemClock.monotonic() - begun).to.be.below(3_000);
     });
   }
 
