@@ -1,7 +1,8 @@
 import { createServer } from 'node:net';
+import { setImmediate as nextRound } from 'node:timers/promises';
 import { expect } from 'chai';
 import { createProviders } from '../../../server/providers/registry.ts';
-import { createTransport } from '../../../server/providers/transport.ts';
+import { createTransport, type Transport } from '../../../server/providers/transport.ts';
 import { systemClock } from '../../../tenant-schema/clock.ts';
 import { type Answer, createGate, startUpstream, type Upstream } from '../../support/upstream.ts';
 import {
@@ -251,8 +252,19 @@ for (const name of ['openai', 'anthropic'] as const) {
     it('throws the reason at once when aborted while it waits for the next attempt', async () => {
       const abort = new AbortController();
       upstream.script({ status: 429, headers: { 'retry-after': '3' } });
-      const failed = failure(rig.provider(name, 2), ask(), abort.signal);
-      await upstream.received(1);
+      let onRefused = (): void => {};
+      const refused = new Promise<void>((resolve) => {
+        onRefused = resolve;
+      });
+      const watched: Transport = {
+        ...rig.transport,
+        fetch: (input, init) => rig.transport.fetch(input, init).finally(onRefused),
+      };
+      const provider = createProviders({ endpoints: endpointsAt(upstream), retries: 2 }, watched).get(name);
+      const failed = failure(provider, ask(), abort.signal);
+      await refused;
+      // By the next round of the event loop the SDK has read the refusal and sleeps.
+      await nextRound();
       const begun = systemClock.monotonic();
       abort.abort('stopped');
       expect(await failed).to.equal('stopped');
