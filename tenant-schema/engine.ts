@@ -10,16 +10,81 @@ export interface EngineStats {
   evictions: number;
 }
 
-/** Reaches tenants' databases, one per tenant; knows no HTTP, no key and no second tenant at a time. */
+export interface TenantName {
+  id: string;
+  name: string;
+}
+
+/** What a finished, self-contained tenant file is. */
+export interface FileReport {
+  schemaVersion: number;
+  sizeBytes: number;
+  /** Hexadecimal. */
+  sha256: string;
+  /** Rows by table. */
+  rows: Record<string, number>;
+}
+
+/** What is found in a tenant's file that is only looked at. */
+export interface CheckReport {
+  /** Whom the file says it belongs to. */
+  tenant: TenantName | null;
+  schemaVersion: number | null;
+  sizeBytes: number;
+  /** Null where the file is sound. */
+  problem: string | null;
+}
+
+/**
+ * Reaches tenants' databases, one per tenant; knows no HTTP, no key and no second tenant at a time. Work on whole
+ * files runs off the event loop. It is done or not begun: what is under way has a name that nobody looks for.
+ */
 export interface TenantEngine {
   /** Makes the tenant's empty database. It is there whole, or not at all. */
-  create(tenant: { id: string; name: string }): Promise<void>;
+  create(tenant: TenantName): Promise<void>;
   /**
    * Runs `work` on the tenant's store and gives back what it returns. The store must not be kept past that.
    * @throws `tenant_unavailable` when the database is missing, damaged, newer than this program or not this tenant's.
    */
   use<T>(tenantId: string, work: (store: TenantStore) => T | Promise<T>): Promise<T>;
-  /** Undoes `create`: removes the tenant's database for good. Waits for work under way on it. */
+
+  /**
+   * Copies the tenant's data, as of one moment, into the new file `target`: self-contained, checked, open turns
+   * closed as aborted, on the disk when this resolves. Turns go on meanwhile. The caller removes the file.
+   */
+  snapshot(tenantId: string, target: string): Promise<FileReport>;
+  /** As `snapshot`, and the copy becomes the database of another tenant. */
+  clone(tenantId: string, as: TenantName): Promise<FileReport>;
+  /**
+   * Makes a tenant's database out of a file that nobody vouches for.
+   * @throws `invalid_database` with the reason; nothing is left behind then
+   */
+  importFile(source: string, tenant: TenantName): Promise<FileReport>;
+  /**
+   * Puts what `source` holds in the place of the tenant's data, after a snapshot of that into `keep`. The file is
+   * taken for hostile, as with `importFile`. @throws `invalid_database`; the data are untouched then
+   */
+  replace(
+    tenant: TenantName,
+    source: string,
+    keep: string,
+  ): Promise<{ kept: FileReport; restored: FileReport }>;
+  /** Closes the tenant's file and moves it to `target`, whole. */
+  moveOut(tenantId: string, target: string): Promise<void>;
+  /** Moves a file that `moveOut` had moved back to its place. */
+  moveIn(tenantId: string, source: string): Promise<void>;
+  /** Closes the tenant's file now, so that it stands alone. False where another program keeps a `-wal` alive. */
+  quiesce(tenantId: string): Promise<boolean>;
+  /** Looks at the tenant's file off the event loop, without changing it. */
+  check(tenantId: string): Promise<CheckReport>;
+  /** Brings the tenant's file to the latest schema, off the event loop. One that is there costs a look. */
+  migrate(tenantId: string): Promise<{ from: number; to: number }>;
+  /** When the tenant's data were last written, in epoch milliseconds, and how large they are on the disk. */
+  stat(tenantId: string): Promise<{ changedAt: number; sizeBytes: number }>;
+  /** The ids of all files in the folder, in no order. */
+  list(): Promise<string[]>;
+
+  /** Removes the tenant's database for good. Waits for work under way on it. */
   destroy(tenantId: string): Promise<void>;
   /** Closes what has been idle for long enough; runs by itself once a second. */
   closeIdle(): void;

@@ -1,4 +1,5 @@
 import type { TenantIdentity } from '../../control-plane/types.ts';
+import type { Fault } from '../../tenant-schema/fault.ts';
 import type { JsonObject, TokenUsage, ToolCall, TurnInput } from '../../tenant-schema/store.ts';
 import type { FinishReason } from '../providers/provider.ts';
 
@@ -48,6 +49,11 @@ export interface Agent {
   begin(request: ChatRequest): Promise<Turn>;
   /** Whether this turn is at work in this process. */
   isRunning(turnId: string): boolean;
+  /**
+   * Runs `work` while no turn of the tenant runs: those that do are aborted with `reason` and settled first, and
+   * those that would begin wait until it is done.
+   */
+  paused<T>(tenantId: string, reason: Fault, work: () => Promise<T>): Promise<T>;
   /** Resolves when no turn runs; after `deadlineMs` those that still do are aborted first. */
   drain(deadlineMs: number): Promise<void>;
 }

@@ -16,6 +16,7 @@ import type { Provider, ProviderRequest, ToolDefinition } from '../providers/pro
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Agent, ChatAnswer, ChatRequest, Turn, TurnEvent } from './agent.ts';
 import { Answer } from './answer.ts';
+import { RunningTurns } from './running.ts';
 import { renderTemplate } from './template.ts';
 import { NO_USAGE } from './usage.ts';
 
@@ -36,65 +37,43 @@ export interface AgentParts {
   totalTimeoutMs: number;
 }
 
-/** A turn at work in this process. */
-interface RunningTurn {
-  abort(reason: Fault): void;
-  settled: Promise<void>;
-  settle(): void;
-}
-
 export function createAgent(parts: AgentParts): Agent {
   const { engine, providers } = parts;
-  const running = new Map<string, RunningTurn>();
-  const isRunning = (turnId: string): boolean => running.has(turnId);
+  const running = new RunningTurns();
 
   return {
-    isRunning,
+    isRunning: (turnId) => running.has(turnId),
 
     async begin(request) {
+      const tenantId = request.identity.tenant.id;
       const controller = new AbortController();
-      const begun = await engine.use(request.identity.tenant.id, (store) => {
-        const turn = store.beginTurn({
-          requestId: request.requestId,
-          configId: request.configId,
-          conversationId: request.conversationId,
-          user: request.user,
-          metadata: request.metadata,
-          input: request.input,
-          historyBytesMax: parts.historyBytesMax,
-          admit: (config) => requireProvider(config, request.identity, providers),
-          isRunning,
+      for (;;) {
+        await running.unpaused(tenantId);
+        const begun = await engine.use(tenantId, (store) => {
+          // A pause may have begun while a handle was waited for.
+          if (running.isPaused(tenantId)) return null;
+          const turn = store.beginTurn({
+            requestId: request.requestId,
+            configId: request.configId,
+            conversationId: request.conversationId,
+            user: request.user,
+            metadata: request.metadata,
+            input: request.input,
+            historyBytesMax: parts.historyBytesMax,
+            admit: (config) => requireProvider(config, request.identity, providers),
+            isRunning: (turnId) => running.has(turnId),
+          });
+          // In the same tick as the transaction, so that no other turn can take this one for lost.
+          running.add(turn.id, tenantId, controller);
+          return turn;
         });
-        // In the same tick as the transaction, so that no other turn can take this one for lost.
-        running.set(turn.id, track(controller));
-        return turn;
-      });
-      return createTurn(parts, request, begun, controller, () => {
-        running.get(begun.id)?.settle();
-        running.delete(begun.id);
-      });
-    },
-
-    async drain(deadlineMs) {
-      const timer = setTimeout(() => {
-        const reason = new Fault('overloaded', 'The server is shutting down.');
-        for (const turn of running.values()) turn.abort(reason);
-      }, deadlineMs);
-      try {
-        while (running.size > 0) await Promise.all([...running.values()].map(({ settled }) => settled));
-      } finally {
-        clearTimeout(timer);
+        if (begun) return createTurn(parts, request, begun, controller, () => running.remove(begun.id));
       }
     },
-  };
-}
 
-function track(controller: AbortController): RunningTurn {
-  let settle = (): void => {};
-  const settled = new Promise<void>((resolve) => {
-    settle = resolve;
-  });
-  return { abort: (reason) => controller.abort(reason), settled, settle };
+    paused: (tenantId, reason, work) => running.paused(tenantId, reason, work),
+    drain: (deadlineMs) => running.drain(deadlineMs),
+  };
 }
 
 /** @throws `provider_not_allowed`, `provider_not_configured` */

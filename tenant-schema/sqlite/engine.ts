@@ -1,15 +1,17 @@
-import { lstatSync, mkdirSync, rmSync } from 'node:fs';
-import { open as openFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { existsSync, lstatSync } from 'node:fs';
+import { open as openFile, stat } from 'node:fs/promises';
 import Database from 'better-sqlite3';
 import type { Clock } from '../clock.ts';
-import type { TenantEngine } from '../engine.ts';
+import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
-import { type IdMaker, isId } from '../ids.ts';
+import type { IdMaker } from '../ids.ts';
 import { closeDatabase, openDatabase } from './connection.ts';
+import { createFileWorker } from './file-worker.ts';
 import { createContext } from './handle.ts';
+import { InvalidDatabaseError } from './known-schema.ts';
 import { TENANT_APPLICATION_ID, TENANT_MIGRATIONS } from './migrations.ts';
-import { defineMigrations, migrate } from './migrator.ts';
+import { defineMigrations, type Migrations, migrate } from './migrator.ts';
+import { publish, removeDatabase, standsAlone, syncToDisk, tenantPaths } from './paths.ts';
 import { Pool, type Pooled } from './pool.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 
@@ -25,6 +27,10 @@ export interface EngineOptions {
   /** `FULL`: a commit is on the disk when a verb returns. `NORMAL`: it survives the process, but maybe not the machine. */
   synchronous: 'FULL' | 'NORMAL';
   log: { warn(fields: object, message: string): void };
+  /** Default: this program's. */
+  migrations?: Migrations;
+  /** A file from elsewhere must be checked and copied within this time. */
+  importTimeoutMs?: number;
 }
 
 interface OpenTenant extends Pooled {
@@ -33,23 +39,19 @@ interface OpenTenant extends Pooled {
 
 /** How often idle files are looked for; half of the two seconds that an idle file may stay open too long. */
 const SWEEP_MS = 1000;
+const IMPORT_TIMEOUT_MS = 30 * 60 * 1000;
+/** Work on whole files at the same time; each is one busy process. */
+const FILE_WORKERS = 2;
 
 /** Tenant databases as SQLite files `<folder>/<tenant id>.db`. */
 export function openTenantEngine(options: EngineOptions): TenantEngine {
   const { folder, clock, log } = options;
-  const migrations = defineMigrations(TENANT_MIGRATIONS);
-  // Files under construction have a folder of their own: what a crash left is removed without a look at the others.
-  const nursery = join(folder, '.creating');
-  rmSync(nursery, { recursive: true, force: true });
-  mkdirSync(nursery, { mode: 0o700 });
-
-  const pathOf = (id: string): string => {
-    if (!isId(id)) throw new Error('A tenant id is a UUIDv7.');
-    return join(folder, `${id}.db`);
-  };
+  const migrations = options.migrations ?? defineMigrations(TENANT_MIGRATIONS);
+  const paths = tenantPaths(folder, options.ids);
+  const worker = createFileWorker({ childrenMax: FILE_WORKERS });
 
   const openTenant = (id: string): OpenTenant => {
-    const path = pathOf(id);
+    const path = paths.of(id);
     // SQLite follows links; a file of ours is never one.
     if (!lstatSync(path).isFile()) throw new Error(`${path} is not a regular file.`);
     const db = openDatabase(path, { mustExist: true, synchronous: options.synchronous });
@@ -92,11 +94,58 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const sweeper = setInterval(() => pool.closeIdle(), SWEEP_MS);
   sweeper.unref();
 
+  const use: TenantEngine['use'] = async (id, work) => {
+    try {
+      return await pool.use(id, ({ store }) => work(store), isDamage);
+    } catch (error) {
+      throw translate(error);
+    }
+  };
+
+  /** Builds a new file under an unfinished name and publishes it; leaves nothing behind where that fails. */
+  const build = async <T>(target: string, make: (unfinished: string) => Promise<T>): Promise<T> => {
+    // A rename would put the new file in the place of the old one without a word.
+    if (existsSync(target)) throw new Error(`${target} exists already.`);
+    const unfinished = paths.unfinished();
+    try {
+      const made = await make(unfinished);
+      await publish(unfinished, target);
+      return made;
+    } catch (error) {
+      await removeDatabase(unfinished);
+      throw error;
+    }
+  };
+
+  /** Opens the file for a moment: only one that is whole, this tenant's and up to date is copied. */
+  const requireUsable = (id: string): Promise<void> => use(id, () => {});
+
+  const copyOut = (id: string, target: string, as: TenantName | null): Promise<FileReport> =>
+    worker.run('snapshot', { source: paths.of(id), target, as, migrations }, null);
+
+  const readForeign = async (source: string, tenant: TenantName, target: string): Promise<FileReport> => {
+    const scratch = paths.unfinished();
+    try {
+      const input = { source, scratch, target, tenant, migrations };
+      return await worker.run('importFile', input, options.importTimeoutMs ?? IMPORT_TIMEOUT_MS);
+    } catch (error) {
+      if (!(error instanceof InvalidDatabaseError)) throw error;
+      throw new Fault('invalid_database', `The file cannot be imported. ${error.message}`, { cause: error });
+    } finally {
+      await removeDatabase(scratch);
+    }
+  };
+
+  const requireAlone = (id: string): void => {
+    if (standsAlone(paths.of(id))) return;
+    throw new Fault('overloaded', 'Another program has the data of this tenant open; try again.', {
+      details: { retryAfterSeconds: 1 },
+    });
+  };
+
   return {
-    create: async ({ id, name }) => {
-      const path = pathOf(id);
-      const unfinished = join(nursery, `${id}.db`);
-      try {
+    create: ({ id, name }) =>
+      build(paths.of(id), async (unfinished) => {
         // Made by us first, for its mode; SQLite gives the -wal the mode of its database.
         await (await openFile(unfinished, 'wx', 0o600)).close();
         const db = openDatabase(unfinished, { mustExist: true, synchronous: 'NORMAL' });
@@ -107,28 +156,75 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
         } finally {
           closeDatabase(db);
         }
-        // Closed and not yet anybody's: the one moment at which it may be opened without SQLite.
-        await sync(unfinished);
-        await rename(unfinished, path);
-        await sync(dirname(path));
-      } catch (error) {
-        await removeFiles(unfinished);
-        throw error;
+        await syncToDisk(unfinished);
+      }),
+
+    use,
+
+    async snapshot(id, target) {
+      await requireUsable(id);
+      return pool.shared(id, () => build(target, (unfinished) => copyOut(id, unfinished, null)));
+    },
+
+    async clone(id, as) {
+      await requireUsable(id);
+      return pool.shared(id, () => build(paths.of(as.id), (unfinished) => copyOut(id, unfinished, as)));
+    },
+
+    importFile: (source, tenant) =>
+      build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished)),
+
+    async replace(tenant, source, keep) {
+      const ready = paths.unfinished();
+      try {
+        // All that can go wrong with the new file has gone wrong before the old one is touched.
+        const restored = await readForeign(source, tenant, ready);
+        return await pool.exclusive(tenant.id, async () => {
+          const kept = await build(keep, (unfinished) => copyOut(tenant.id, unfinished, null));
+          requireAlone(tenant.id);
+          await publish(ready, paths.of(tenant.id));
+          return { kept, restored };
+        });
+      } finally {
+        await removeDatabase(ready);
       }
     },
 
-    use: async (id, work) => {
-      try {
-        return await pool.use(id, ({ store }) => work(store), isDamage);
-      } catch (error) {
-        throw translate(error);
-      }
+    moveOut: (id, target) =>
+      pool.exclusive(id, async () => {
+        requireAlone(id);
+        await publish(paths.of(id), target);
+      }),
+
+    moveIn: (id, source) =>
+      pool.exclusive(id, async () => {
+        if (existsSync(paths.of(id))) throw new Error(`Tenant ${id} has a file already.`);
+        await publish(source, paths.of(id));
+      }),
+
+    quiesce: (id) => pool.exclusive(id, async () => standsAlone(paths.of(id))),
+
+    check: (id) => pool.shared(id, () => worker.run('check', { source: paths.of(id), migrations }, null)),
+
+    migrate: (id) =>
+      pool.exclusive(id, () => worker.run('migrateFile', { source: paths.of(id), migrations }, null)),
+
+    async stat(id) {
+      // Names and sizes only: opening the file here would drop SQLite's locks.
+      const main = await stat(paths.of(id));
+      const wal = await stat(`${paths.of(id)}-wal`).catch(() => null);
+      return {
+        changedAt: Math.max(main.mtimeMs, wal?.mtimeMs ?? 0),
+        sizeBytes: main.size + (wal?.size ?? 0),
+      };
     },
+
+    list: () => paths.list(),
 
     destroy: (id) =>
       pool.exclusive(id, async () => {
-        await removeFiles(pathOf(id));
-        await sync(folder);
+        await removeDatabase(paths.of(id));
+        await syncToDisk(folder);
       }),
 
     closeIdle: () => pool.closeIdle(),
@@ -137,23 +233,9 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     close: async () => {
       clearInterval(sweeper);
       await pool.close();
+      await worker.close();
     },
   };
-}
-
-/** Flushes a file or a folder to the disk. Never for a tenant's file that may be open: see `removeFiles`. */
-async function sync(path: string): Promise<void> {
-  const file = await openFile(path, 'r');
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-/** Removes a database that no connection of this process has open: closing any descriptor of it would drop SQLite's locks. */
-async function removeFiles(path: string): Promise<void> {
-  for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(path + suffix, { force: true });
 }
 
 const unavailable = (cause: unknown): Fault =>

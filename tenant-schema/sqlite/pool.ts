@@ -35,6 +35,8 @@ export class Pool<H extends Pooled> {
   readonly #idle: LRUCache<string, H>;
   /** Tenants whose file is being replaced or removed; others wait for the promise. */
   readonly #exclusive = new Map<string, Promise<void>>();
+  /** Tenants whose file is being read by another process of ours, by how many. */
+  readonly #shared = new Map<string, number>();
   /** Woken at each return of a lease, in order. */
   #waiting: (() => void)[] = [];
   #closed = false;
@@ -80,13 +82,30 @@ export class Pool<H extends Pooled> {
     }
   }
 
+  /**
+   * Runs `work`, which reads the tenant's file by other means than the pool, open or not: the file may be used and
+   * closed meanwhile, but not replaced or removed.
+   */
+  async shared<T>(id: string, work: () => Promise<T>): Promise<T> {
+    while (this.#exclusive.has(id)) await this.#exclusive.get(id);
+    this.#shared.set(id, (this.#shared.get(id) ?? 0) + 1);
+    try {
+      return await work();
+    } finally {
+      const left = (this.#shared.get(id) ?? 1) - 1;
+      if (left > 0) this.#shared.set(id, left);
+      else this.#shared.delete(id);
+      this.#wake();
+    }
+  }
+
   /** Waits for the tenant's holders, closes its file, and lets nobody open it while `work` runs. */
   async exclusive<T>(id: string, work: () => Promise<T>): Promise<T> {
     while (this.#exclusive.has(id)) await this.#exclusive.get(id);
     let open = (): void => {};
     this.#exclusive.set(id, new Promise((resolve) => (open = resolve)));
     try {
-      while (this.#leased.has(id)) await this.#nextReturn();
+      while (this.#leased.has(id) || this.#shared.has(id)) await this.#nextReturn();
       const handle = this.#takeIdle(id);
       handle?.close();
       return await work();

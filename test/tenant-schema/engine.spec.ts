@@ -59,8 +59,6 @@ describe('tenant databases as files', () => {
     const id = await world.tenant();
     await world.engine.use(id, addConfig('kept'));
     const before = readdirSync(world.folder).sort();
-    chmodSync(join(world.folder, '.creating'), 0o700);
-    writeFileSync(join(world.folder, '.creating', `${id}.db`), '');
     let thrown: unknown;
     await world.engine.create({ id, name: 'again' }).catch((error: unknown) => {
       thrown = error;

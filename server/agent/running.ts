@@ -1,0 +1,76 @@
+import { Fault } from '../../tenant-schema/fault.ts';
+
+interface RunningTurn {
+  tenantId: string;
+  controller: AbortController;
+  settled: Promise<void>;
+  settle(): void;
+}
+
+/** The turns at work in this process, from their admission until they are settled. */
+export class RunningTurns {
+  readonly #turns = new Map<string, RunningTurn>();
+  /** Tenants whose turns may not begin; those that would wait for the promise. */
+  readonly #paused = new Map<string, Promise<void>>();
+
+  has(turnId: string): boolean {
+    return this.#turns.has(turnId);
+  }
+
+  add(turnId: string, tenantId: string, controller: AbortController): void {
+    let settle = (): void => {};
+    const settled = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    this.#turns.set(turnId, { tenantId, controller, settled, settle });
+  }
+
+  /** To be called when the turn is settled, whatever its end. */
+  remove(turnId: string): void {
+    this.#turns.get(turnId)?.settle();
+    this.#turns.delete(turnId);
+  }
+
+  isPaused(tenantId: string): boolean {
+    return this.#paused.has(tenantId);
+  }
+
+  /** Resolves when turns of the tenant may begin. */
+  async unpaused(tenantId: string): Promise<void> {
+    while (this.#paused.has(tenantId)) await this.#paused.get(tenantId);
+  }
+
+  /** See `Agent.paused`. */
+  async paused<T>(tenantId: string, reason: Fault, work: () => Promise<T>): Promise<T> {
+    await this.unpaused(tenantId);
+    let resume = (): void => {};
+    const done = new Promise<void>((resolve) => {
+      resume = resolve;
+    });
+    this.#paused.set(tenantId, done);
+    try {
+      const turns = [...this.#turns.values()].filter((turn) => turn.tenantId === tenantId);
+      for (const { controller } of turns) controller.abort(reason);
+      await Promise.all(turns.map(({ settled }) => settled));
+      return await work();
+    } finally {
+      this.#paused.delete(tenantId);
+      resume();
+    }
+  }
+
+  /** Resolves when no turn runs; after `deadlineMs` those that still do are aborted first. */
+  async drain(deadlineMs: number): Promise<void> {
+    const timer = setTimeout(() => {
+      const reason = new Fault('overloaded', 'The server is shutting down.');
+      for (const { controller } of this.#turns.values()) controller.abort(reason);
+    }, deadlineMs);
+    try {
+      while (this.#turns.size > 0) {
+        await Promise.all([...this.#turns.values()].map(({ settled }) => settled));
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

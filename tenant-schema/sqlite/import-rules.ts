@@ -1,0 +1,144 @@
+import { isId } from '../ids.ts';
+
+/** Says what is wrong with a value, or null. */
+type Rule = (value: unknown) => string | null;
+
+/** No text in a file of ours is longer: what a body, a model's answer or a history can bring. */
+const TEXT_CHARS_MAX = 64 * 1024 * 1024;
+
+const text: Rule = (value) => {
+  if (typeof value !== 'string') return 'is not text';
+  if (value.length > TEXT_CHARS_MAX) return 'is too long';
+  return value.includes('\0') || !value.isWellFormed() ? 'is not valid text' : null;
+};
+const short: Rule = (value) =>
+  text(value) ?? (typeof value === 'string' && value.length <= 1000 ? null : 'is too long');
+const id: Rule = (value) => (typeof value === 'string' && isId(value) ? null : 'is not an id');
+const count: Rule = (value) =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? null : 'is not a count';
+const flag: Rule = (value) => (value === 0 || value === 1 ? null : 'is not 0 or 1');
+const nullable =
+  (rule: Rule): Rule =>
+  (value) =>
+    value === null ? null : rule(value);
+const oneOf =
+  (...values: string[]): Rule =>
+  (value) =>
+    typeof value === 'string' && values.includes(value) ? null : `is not one of ${values.join(', ')}`;
+
+const parse = (value: unknown): unknown => {
+  try {
+    return JSON.parse(String(value));
+  } catch {
+    return undefined;
+  }
+};
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const json =
+  (fits: (parsed: unknown) => boolean): Rule =>
+  (value) =>
+    text(value) ?? (fits(parse(value)) ? null : 'is not the JSON that belongs there');
+
+const object = json(isObject);
+const modelConfig = json(
+  (value) => isObject(value) && typeof value.provider === 'string' && typeof value.model === 'string',
+);
+const tools = json(
+  (value) =>
+    Array.isArray(value) &&
+    value.every((tool) => typeof tool === 'string' || (isObject(tool) && typeof tool.name === 'string')),
+);
+const calls = json(
+  (value) =>
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every(
+      (call) =>
+        isObject(call) &&
+        typeof call.id === 'string' &&
+        typeof call.name === 'string' &&
+        isObject(call.arguments),
+    ),
+);
+const providerData = json(
+  (value) => isObject(value) && typeof value.provider === 'string' && 'data' in value,
+);
+
+/**
+ * What each column of an imported file may hold. Tables in an order in which a referred row comes first; the file's
+ * `tenant` and `migrations` are not copied: the new file has its own.
+ */
+export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
+  configs: { id, name: short, version: count, created_at: count },
+  config_versions: {
+    config_id: id,
+    version: count,
+    name: short,
+    agent_type: oneOf('client-side'),
+    system_prompt: text,
+    model_config: modelConfig,
+    tools_config: tools,
+    metadata: object,
+    created_at: count,
+  },
+  conversations: {
+    id,
+    config_id: id,
+    title: nullable(short),
+    user: nullable(short),
+    metadata: object,
+    message_count: count,
+    history_bytes: count,
+    awaiting_tools: flag,
+    created_at: count,
+    updated_at: count,
+  },
+  messages: {
+    conversation_id: id,
+    seq: count,
+    id,
+    role: oneOf('user', 'assistant', 'tool'),
+    content: nullable(text),
+    tool_calls: nullable(calls),
+    tool_call_id: nullable(short),
+    tool_name: nullable(short),
+    is_error: flag,
+    status: oneOf('complete', 'incomplete'),
+    provider_data: nullable(providerData),
+    created_at: count,
+  },
+  open_turns: {
+    id,
+    run_id: short,
+    request_id: short,
+    config_id: id,
+    config_version: count,
+    conversation_id: id,
+    user: nullable(short),
+    provider: short,
+    model: short,
+    created_at: count,
+  },
+  turns: {
+    id,
+    request_id: short,
+    config_id: id,
+    config_version: count,
+    conversation_id: id,
+    user: nullable(short),
+    provider: short,
+    model: short,
+    status: oneOf('ok', 'error', 'aborted'),
+    error_code: nullable(short),
+    latency_ms: count,
+    first_token_ms: nullable(count),
+    input_tokens: count,
+    output_tokens: count,
+    cached_input_tokens: count,
+    reasoning_tokens: count,
+    usage_estimated: flag,
+    cost_micro_usd: nullable(count),
+    created_at: count,
+  },
+};

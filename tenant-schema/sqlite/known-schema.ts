@@ -1,0 +1,72 @@
+import Database from 'better-sqlite3';
+import { TENANT_APPLICATION_ID } from './migrations.ts';
+import { type Migrations, migrate } from './migrator.ts';
+
+/** A file that is refused, with the reason for whoever sent it. */
+export class InvalidDatabaseError extends Error {
+  override readonly name = 'InvalidDatabaseError';
+}
+
+interface SchemaRow {
+  type: string;
+  name: string;
+  sql: string | null;
+}
+
+const readSchema = (db: Database.Database): SchemaRow[] =>
+  db.prepare<[], SchemaRow>('SELECT type, name, sql FROM sqlite_schema ORDER BY type, name').all();
+
+/** What `sqlite_schema` holds in a file of ours at this version, word for word: our migrations, run. */
+function schemaAt(version: number, migrations: Migrations): SchemaRow[] {
+  const db = new Database(':memory:');
+  try {
+    const steps = { latest: version, steps: migrations.steps.slice(0, version) };
+    migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations: steps, now: 0 });
+    return readSchema(db);
+  } finally {
+    db.close();
+  }
+}
+
+/**
+ * Makes sure that a file is a tenant database of ours and has our tables and indexes and nothing else: no trigger,
+ * view, virtual table, generated column, or anything under another name. Reads the schema only, as data.
+ * @returns the file's schema version
+ * @throws InvalidDatabaseError
+ */
+export function requireKnownSchema(db: Database.Database, migrations: Migrations): number {
+  const applicationId = db.pragma('application_id', { simple: true });
+  if (applicationId !== TENANT_APPLICATION_ID) {
+    throw new InvalidDatabaseError('It is a SQLite database, but not a tenant of this program.');
+  }
+  const version = Number(db.pragma('user_version', { simple: true }));
+  if (version > migrations.latest) {
+    throw new InvalidDatabaseError(
+      `It has schema version ${version}; this server knows versions up to ${migrations.latest}.`,
+    );
+  }
+  if (version < 1) throw new InvalidDatabaseError('It has no schema version.');
+  const expected = new Map(schemaAt(version, migrations).map((row) => [`${row.type} ${row.name}`, row.sql]));
+  for (const { type, name, sql } of readSchema(db)) {
+    const key = `${type} ${name}`;
+    if (!expected.has(key))
+      throw new InvalidDatabaseError(`It has a ${type} that does not belong there: ${quote(name)}.`);
+    if (expected.get(key) !== sql)
+      throw new InvalidDatabaseError(`Its ${type} ${quote(name)} is not as it should be.`);
+    expected.delete(key);
+  }
+  const [missing] = expected.keys();
+  if (missing !== undefined) throw new InvalidDatabaseError(`It has no ${missing}.`);
+  return version;
+}
+
+/** Asks SQLite whether every page, row, index entry and reference is sound. @throws InvalidDatabaseError */
+export function requireIntegrity(db: Database.Database): void {
+  const found = db.pragma('integrity_check(1)', { simple: true });
+  if (found !== 'ok') throw new InvalidDatabaseError(`It is damaged: ${quote(String(found))}.`);
+  const broken = db.prepare<[], { table: string }>('PRAGMA foreign_key_check').get();
+  if (broken) throw new InvalidDatabaseError(`Rows in ${quote(broken.table)} refer to nothing.`);
+}
+
+/** Text out of a file that nobody vouches for: one short line. */
+const quote = (text: string): string => JSON.stringify(text.slice(0, 100));

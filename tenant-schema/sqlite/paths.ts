@@ -1,0 +1,61 @@
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { isId } from '../ids.ts';
+
+const ENDING = '.db';
+
+/** Where tenants' files are, and where they are while they are not whole yet. */
+export interface TenantPaths {
+  of(tenantId: string): string;
+  /** A name under which nobody looks for a tenant; the same name is never given twice. */
+  unfinished(): string;
+  /** The tenants that have a file. */
+  list(): Promise<string[]>;
+}
+
+export function tenantPaths(folder: string, ids: () => string): TenantPaths {
+  // A folder of their own: what a crash left is removed without a look at the others.
+  const nursery = join(folder, '.creating');
+  rmSync(nursery, { recursive: true, force: true });
+  mkdirSync(nursery, { mode: 0o700 });
+  return {
+    of(tenantId) {
+      if (!isId(tenantId)) throw new Error('A tenant id is a UUIDv7.');
+      return join(folder, tenantId + ENDING);
+    },
+    unfinished: () => join(nursery, ids() + ENDING),
+    async list() {
+      const names = await readdir(folder);
+      return names.map((name) => basename(name, ENDING)).filter(isId);
+    },
+  };
+}
+
+/** Flushes a file or a folder to the disk. Never for a tenant's file that may be open: see `removeDatabase`. */
+export async function syncToDisk(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Gives a whole, closed file its name for good, in one step that a power cut cannot halve. */
+export async function publish(from: string, to: string): Promise<void> {
+  await rename(from, to);
+  await syncToDisk(dirname(to));
+  if (dirname(from) !== dirname(to)) await syncToDisk(dirname(from));
+}
+
+/** Removes a database that no connection of this process has open: closing any descriptor of it would drop SQLite's locks. */
+export async function removeDatabase(path: string): Promise<void> {
+  for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(path + suffix, { force: true });
+}
+
+/**
+ * Whether a closed file is whole without a `-wal`. Where another program kept one alive, the file must not be moved
+ * or replaced: SQLite would read the old `-wal` into whatever lies there next.
+ */
+export const standsAlone = (path: string): boolean => !existsSync(`${path}-wal`);
