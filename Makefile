@@ -1,6 +1,6 @@
 # Everything a person needs is here: `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help start dev build test check test-crash test-start clean
+.PHONY: help start dev build test check test-fuzz test-crash test-start restic clean
 .SUFFIXES:
 
 BIN := node_modules/.bin
@@ -18,7 +18,7 @@ dev: node_modules/.installed ## Serve from the sources and restart at each chang
 
 build: dist/.built ## Compile to dist/
 
-test: check ## Type-check, lint, run every test
+test: check restic ## Type-check, lint, run every test
 	@NODE_ENV=test $(BIN)/mocha $(TEST_FLAGS) 'test/**/*.spec.ts'
 
 check: node_modules/.installed ## Type-check and lint only
@@ -28,11 +28,20 @@ check: node_modules/.installed ## Type-check and lint only
 test-crash: dist/.built ## Kill the server under load again and again (some minutes)
 	@NODE_ENV=test CRASH_ROUNDS=40 $(BIN)/mocha --timeout 900000 test/crash/kill.spec.ts
 
+test-fuzz: node_modules/.installed ## Import thousands of damaged files (some minutes; FUZZ_CASES, FUZZ_SEED)
+	@NODE_ENV=test FUZZ_CASES=$${FUZZ_CASES:-5000} $(BIN)/mocha 'test/fuzz/**/*.spec.ts'
+
 test-start: node_modules/.installed ## Run "make start" in a fresh clone of the last commit
 	@NODE_ENV=test $(BIN)/mocha --timeout 900000 test/fresh-clone/make-start.ts
 
 clean: ## Remove what was built and installed; never touches data/
 	rm -rf dist node_modules
+
+# Tests take backups away with it and bring them back.
+restic:
+	@command -v restic >/dev/null || { command -v apt-get >/dev/null && \
+	  { apt-get install -y restic || { apt-get update && apt-get install -y restic; }; }; } || \
+	  { echo 'The tests need restic (https://restic.net); install it and run make test again.' >&2; exit 1; }
 
 # Stamps make the second start quick. NODE_ENV=production would leave out the compiler, hence --include=dev.
 node_modules/.installed: package.json package-lock.json

@@ -35,6 +35,14 @@ export interface CheckReport {
   problem: string | null;
 }
 
+/** What a look at a file's header finds. */
+export interface Glance {
+  /** Null where it cannot be read. */
+  schemaVersion: number | null;
+  /** Why this server cannot open the file; null as far as its header tells. */
+  problem: string | null;
+}
+
 /**
  * Reaches tenants' databases, one per tenant; knows no HTTP, no key and no second tenant at a time. Work on whole
  * files runs off the event loop. It is done or not begun: what is under way has a name that nobody looks for.
@@ -57,30 +65,51 @@ export interface TenantEngine {
   clone(tenantId: string, as: TenantName): Promise<FileReport>;
   /**
    * Makes a tenant's database out of a file that nobody vouches for.
-   * @throws `invalid_database` with the reason; nothing is left behind then
+   * @throws `invalid_database` with the reason, which may be that looking at it took too long; nothing is left then
    */
   importFile(source: string, tenant: TenantName): Promise<FileReport>;
   /**
    * Puts what `source` holds in the place of the tenant's data, after a snapshot of that into `keep`. The file is
    * taken for hostile, as with `importFile`. @throws `invalid_database`; the data are untouched then
+   * @param onKept called when `keep` is whole and the data are not replaced yet; what it throws keeps them.
    */
   replace(
     tenant: TenantName,
     source: string,
     keep: string,
+    onKept?: (kept: FileReport) => Promise<void>,
   ): Promise<{ kept: FileReport; restored: FileReport }>;
-  /** Closes the tenant's file and moves it to `target`, whole. */
+  /**
+   * Closes the tenant's file and moves it to `target`, whole. A damaged one is moved as it is, with the `-wal` or
+   * journal that may lie beside it. @throws `overloaded` where another program has it open
+   */
   moveOut(tenantId: string, target: string): Promise<void>;
   /** Moves a file that `moveOut` had moved back to its place. */
   moveIn(tenantId: string, source: string): Promise<void>;
-  /** Closes the tenant's file now, so that it stands alone. False where another program keeps a `-wal` alive. */
+  /**
+   * Closes the tenant's file now, so that it stands alone, also after a crash. False where another program keeps a
+   * `-wal` alive. @throws `tenant_unavailable` where it is missing or damaged
+   */
   quiesce(tenantId: string): Promise<boolean>;
   /** Looks at the tenant's file off the event loop, without changing it. */
   check(tenantId: string): Promise<CheckReport>;
-  /** Brings the tenant's file to the latest schema, off the event loop. One that is there costs a look. */
-  migrate(tenantId: string): Promise<{ from: number; to: number }>;
+  /**
+   * Brings the tenant's file to the latest schema, off the event loop. One that is there costs a look. Where tables
+   * would be rewritten, a copy of the file as it was is first put at the new path `keepAt`, if one is given; open
+   * turns stay open in it. @throws what is wrong; the file is at its old version then
+   */
+  migrate(
+    tenantId: string,
+    options?: { keepAt?: string | null },
+  ): Promise<{ from: number; to: number; kept: FileReport | null }>;
   /** When the tenant's data were last written, in epoch milliseconds, and how large they are on the disk. */
   stat(tenantId: string): Promise<{ changedAt: number; sizeBytes: number }>;
+  /** As `check`, for a tenant's file that lies elsewhere and that nobody has open. */
+  checkFile(path: string): Promise<CheckReport>;
+  /** What the header of each tenant's file says, in the order of the ids. Cheap, and opens none of them here. */
+  glance(tenantIds: readonly string[]): Promise<Glance[]>;
+  /** The schema version that every file is brought to. */
+  readonly schemaVersion: number;
   /** The ids of all files in the folder, in no order. */
   list(): Promise<string[]>;
 
@@ -89,6 +118,6 @@ export interface TenantEngine {
   /** Closes what has been idle for long enough; runs by itself once a second. */
   closeIdle(): void;
   stats(): EngineStats;
-  /** Waits for work under way, then closes every file. Later calls are refused. */
+  /** Ends the work on whole files, waits for all other, and closes every file. Later calls are refused. */
   close(): Promise<void>;
 }

@@ -20,6 +20,7 @@ export type FaultCode =
   | 'idempotency_in_progress'
   | 'already_exists'
   | 'validation_failed'
+  | 'range_not_satisfiable'
   | 'history_too_long'
   | 'invalid_database'
   | 'rate_limited'
@@ -60,6 +61,8 @@ export interface FaultDetails {
   retryAfterSeconds?: number;
   /** The methods a path has; becomes `Allow`. */
   allow?: string[];
+  /** How long the file is that has not the range asked for; becomes `Content-Range`. */
+  sizeBytes?: number;
 }
 
 /**

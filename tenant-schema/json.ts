@@ -1,11 +1,37 @@
+import { invalid } from './fault.ts';
 import type { JsonObject } from './store.ts';
 
-/** `patch` laid over `base` by key; a null removes its key. */
-export function mergeByKey(base: JsonObject, patch: JsonObject): JsonObject {
-  const merged = new Map(Object.entries(base));
+/** JSON of a `metadata` may be so long, merges included. */
+export const METADATA_BYTES_MAX = 16 * 1024;
+
+/** Deeper JSON than this is refused: it is parsed and written by recursion in many places. */
+export const NESTING_MAX = 64;
+
+/** `patch` laid over `base` by key; a null removes its key, undefined leaves it. */
+export function mergeByKey(base: object, patch: object): JsonObject {
+  const merged = new Map<string, unknown>(Object.entries(base));
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) merged.delete(key);
-    else merged.set(key, value);
+    else if (value !== undefined) merged.set(key, value);
   }
+  // Not assigned key by key: a client may name one `__proto__`.
   return Object.fromEntries(merged);
+}
+
+/** As `mergeByKey` for metadata. @throws `validation_failed` where the whole would be too long */
+export function mergeMetadata(base: object, patch: object): JsonObject {
+  const merged = mergeByKey(base, patch);
+  if (Buffer.byteLength(JSON.stringify(merged)) > METADATA_BYTES_MAX) {
+    throw invalid([
+      { path: 'metadata', message: `must be at most ${METADATA_BYTES_MAX} bytes of JSON after the change` },
+    ]);
+  }
+  return merged;
+}
+
+/** Whether objects and arrays lie in each other more than `levelsMax` deep. Does not recurse beyond that. */
+export function isNestedDeeper(value: unknown, levelsMax: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (levelsMax === 0) return true;
+  return Object.values(value).some((item) => isNestedDeeper(item, levelsMax - 1));
 }

@@ -48,3 +48,30 @@ export function decodeCountCursor(cursor: string): number {
   if (!/^[1-9][0-9]{0,14}$/.test(key)) throw cursorFault();
   return Number(key);
 }
+
+/** A page ends early where its rows would be more than this together: one answer must not fill the memory. */
+const PAGE_BYTES_MAX = 4 * 1024 * 1024;
+
+/**
+ * As `pageOf` for rows that may be large.
+ * @param sizes the bytes of the next `limit + 1` rows, in order
+ * @param fetch reads that many of them
+ */
+export function pageWithinBytes<T>(
+  sizes: readonly number[],
+  limit: number,
+  fetch: (count: number) => readonly T[],
+  keyOf: (row: T) => string,
+): Listing<T> {
+  let count = 0;
+  let bytes = 0;
+  for (const size of sizes.slice(0, limit)) {
+    bytes += size;
+    // One row is always given, or the list could not go on.
+    if (count > 0 && bytes > PAGE_BYTES_MAX) break;
+    count += 1;
+  }
+  const data = count === 0 ? [] : [...fetch(count)];
+  const last = data.at(-1);
+  return { data, nextCursor: last !== undefined && sizes.length > count ? encodeCursor(keyOf(last)) : null };
+}

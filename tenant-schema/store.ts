@@ -139,6 +139,8 @@ export interface TurnRequest {
   input: TurnInput;
   /** Stored history over this many bytes is a `history_too_long`. */
   historyBytesMax: number;
+  /** A file that takes so much admits no turn; null is no limit. */
+  storageBytesMax: number | null;
   /** Called inside the transaction with the config that the turn would use; throws to refuse the turn. Pure. */
   admit(config: Config): void;
   /** Whether a turn of this run is still at work; one that is not was lost and no longer blocks. */
@@ -237,7 +239,7 @@ export interface UsageSum {
   turns: number;
   errors: number;
   usage: TokenUsage;
-  /** Null where not one of the rows has a known cost. */
+  /** Null where the cost of any of the rows is unknown. */
   costMicroUsd: number | null;
 }
 
@@ -265,7 +267,7 @@ export interface TenantStore {
 
   /**
    * Admits a turn: reads the config and the history, takes the conversation, writes an open log row.
-   * @throws `not_found`, `conversation_busy`, `tool_results_pending`, `validation_failed` (tool results that do
+   * @throws `storage_quota_exceeded`, `not_found`, `conversation_busy`, `tool_results_pending`, `validation_failed` (tool results that do
    *   not answer exactly the open calls), `history_too_long`, or what `admit` throws. Nothing is stored then.
    */
   beginTurn(request: TurnRequest): BegunTurn;

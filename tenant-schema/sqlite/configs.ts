@@ -1,8 +1,8 @@
 import { and, desc, eq, lt, sql } from 'drizzle-orm';
 import { Fault, invalid, notFound } from '../fault.ts';
 import { idTime } from '../ids.ts';
-import { mergeByKey } from '../json.ts';
-import { decodeCountCursor, decodeIdCursor, pageOf } from '../page.ts';
+import { mergeMetadata } from '../json.ts';
+import { decodeCountCursor, decodeIdCursor, pageWithinBytes } from '../page.ts';
 import type { Config, ConfigContent, ModelConfig, TenantStore, ToolConfig } from '../store.ts';
 import { prepared, preparedByShape, type StoreContext } from './handle.ts';
 import { configs, configVersions } from './tables.ts';
@@ -52,21 +52,31 @@ export function configVerbs(context: StoreContext): ConfigVerbs {
       .where(and(eq(configs.id, param('id')), eq(configVersions.version, param('version'))))
       .prepare(),
   );
+  // The large columns; the others are bounded by far less.
+  const bytes = {
+    bytes: sql<number>`octet_length(${configVersions.systemPrompt}) + octet_length(${configVersions.toolsConfig}) + octet_length(${configVersions.modelConfig}) + octet_length(${configVersions.metadata})`,
+  };
+  const selectBytes = () =>
+    orm.select(bytes).from(configs).innerJoin(configVersions, eq(configVersions.configId, configs.id));
+  const ofPage = (shape: string[]) =>
+    and(isLatest, shape.includes('after') ? lt(configs.id, param('after')) : undefined);
+  const ofVersions = (shape: string[]) =>
+    and(
+      eq(configs.id, param('id')),
+      shape.includes('after') ? lt(configVersions.version, param('after')) : undefined,
+    );
   const page = preparedByShape((shape) =>
-    select()
-      .where(and(isLatest, shape.includes('after') ? lt(configs.id, param('after')) : undefined))
-      .orderBy(desc(configs.id))
-      .limit(param('limit'))
-      .prepare(),
+    select().where(ofPage(shape)).orderBy(desc(configs.id)).limit(param('limit')).prepare(),
+  );
+  const pageBytes = preparedByShape((shape) =>
+    selectBytes().where(ofPage(shape)).orderBy(desc(configs.id)).limit(param('limit')).prepare(),
   );
   const versions = preparedByShape((shape) =>
-    select()
-      .where(
-        and(
-          eq(configs.id, param('id')),
-          shape.includes('after') ? lt(configVersions.version, param('after')) : undefined,
-        ),
-      )
+    select().where(ofVersions(shape)).orderBy(desc(configVersions.version)).limit(param('limit')).prepare(),
+  );
+  const versionBytes = preparedByShape((shape) =>
+    selectBytes()
+      .where(ofVersions(shape))
       .orderBy(desc(configVersions.version))
       .limit(param('limit'))
       .prepare(),
@@ -146,11 +156,17 @@ export function configVerbs(context: StoreContext): ConfigVerbs {
         return toConfig({ ...row, bornAt: now });
       }),
 
-    listConfigs({ limit, cursor }) {
-      const after = cursor === null ? null : decodeIdCursor(cursor);
-      const rows = page({ after }).all({ after, limit: limit + 1 });
-      return pageOf(rows.map(toConfig), limit, ({ id }) => id);
-    },
+    listConfigs: ({ limit, cursor }) =>
+      context.read(() => {
+        const after = cursor === null ? null : decodeIdCursor(cursor);
+        const sizes = pageBytes({ after }).all({ after, limit: limit + 1 });
+        return pageWithinBytes(
+          sizes.map((size) => size.bytes),
+          limit,
+          (count) => page({ after }).all({ after, limit: count }).map(toConfig),
+          ({ id }) => id,
+        );
+      }),
 
     getConfig: find,
 
@@ -163,7 +179,7 @@ export function configVerbs(context: StoreContext): ConfigVerbs {
           systemPrompt: patch.systemPrompt ?? current.systemPrompt,
           modelConfig: patch.modelConfig ?? current.modelConfig,
           toolsConfig: patch.toolsConfig ?? current.toolsConfig,
-          metadata: mergeByKey(current.metadata, patch.metadata ?? {}),
+          metadata: mergeMetadata(current.metadata, patch.metadata ?? {}),
         };
         return sameContent(current, content) ? current : addVersion(current, content);
       }),
@@ -177,8 +193,13 @@ export function configVerbs(context: StoreContext): ConfigVerbs {
       context.read(() => {
         find(id);
         const after = cursor === null ? null : decodeCountCursor(cursor);
-        const rows = versions({ after }).all({ id, after, limit: limit + 1 });
-        return pageOf(rows.map(toConfig), limit, ({ version }) => String(version));
+        const sizes = versionBytes({ after }).all({ id, after, limit: limit + 1 });
+        return pageWithinBytes(
+          sizes.map((size) => size.bytes),
+          limit,
+          (count) => versions({ after }).all({ id, after, limit: count }).map(toConfig),
+          ({ version }) => String(version),
+        );
       }),
 
     rollbackConfig: (id, version) =>

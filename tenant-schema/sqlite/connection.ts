@@ -6,7 +6,12 @@ export interface OpenOptions {
   mustExist: boolean;
   /** `FULL` fsyncs at every commit; with `NORMAL` whoever needs a commit to survive a power cut syncs the `-wal`. */
   synchronous: 'FULL' | 'NORMAL';
+  /** Looks at the file before anything in it is changed; throws to refuse it. */
+  accept?(db: Database.Database): void;
 }
+
+/** How long a statement waits for another process's lock; a longer one is for the caller to wait out, off the loop. */
+const BUSY_TIMEOUT_MS = 200;
 
 /**
  * Opens a SQLite file the one way this program uses it. SQLite forgets nearly all of these settings when a
@@ -19,8 +24,9 @@ export function openDatabase(path: string, options: OpenOptions): Database.Datab
   if (!options.mustExist) makePrivateFile(path);
   // The busy timeout comes first, since every later line may meet a lock. It is short because the wait
   // stops the event loop, and with it every other tenant.
-  const db = new Database(path, { fileMustExist: options.mustExist, timeout: 1000 });
+  const db = new Database(path, { fileMustExist: options.mustExist, timeout: BUSY_TIMEOUT_MS });
   try {
+    options.accept?.(db);
     // Readers and the writer do not wait for each other. SQLite answers with the old mode, not with an
     // error, where WAL is impossible.
     const mode = db.pragma('journal_mode = WAL', { simple: true });
@@ -78,5 +84,19 @@ export function closeDatabase(db: Database.Database): CloseResult {
     return { checkpointed: false, error };
   } finally {
     db.close();
+  }
+}
+
+/**
+ * Brings what a crash left in a `-wal` or a journal into a file that this process has not open.
+ * @throws SQLite's error where it is damaged or locked
+ */
+export function settleDatabase(path: string): void {
+  const db = new Database(path, { fileMustExist: true, timeout: 1000 });
+  try {
+    // Only a first read makes SQLite look at what lies beside the file.
+    db.prepare('SELECT count(*) FROM sqlite_schema').get();
+  } finally {
+    closeDatabase(db);
   }
 }

@@ -1,11 +1,12 @@
 import { and, desc, eq, lt, sql } from 'drizzle-orm';
-import { Fault, notFound } from '../fault.ts';
-import { mergeByKey } from '../json.ts';
-import { decodeCountCursor, decodeIdCursor, pageOf } from '../page.ts';
+import { notFound } from '../fault.ts';
+import { mergeMetadata } from '../json.ts';
+import { decodeCountCursor, decodeIdCursor, pageOf, pageWithinBytes } from '../page.ts';
 import type { Conversation, TenantStore } from '../store.ts';
 import { prepared, preparedByShape, type StoreContext } from './handle.ts';
 import { parseMetadata, toStoredMessage } from './messages.ts';
 import { conversations, messages, openTurns } from './tables.ts';
+import type { TurnVerbs } from './turns.ts';
 
 export type ConversationVerbs = Pick<
   TenantStore,
@@ -17,7 +18,11 @@ interface ConversationRow {
   openTurnId: string | null;
 }
 
-export function conversationVerbs(context: StoreContext): ConversationVerbs {
+/** @param requireFree see `TurnVerbs` */
+export function conversationVerbs(
+  context: StoreContext,
+  requireFree: TurnVerbs['requireFree'],
+): ConversationVerbs {
   const { orm, read, write } = context;
   const param = sql.placeholder;
   const select = () =>
@@ -44,16 +49,27 @@ export function conversationVerbs(context: StoreContext): ConversationVerbs {
       .limit(param('limit'))
       .prepare(),
   );
+  const ofMessages = (shape: string[]) =>
+    and(
+      eq(messages.conversationId, param('conversationId')),
+      shape.includes('before') ? lt(messages.seq, param('before')) : undefined,
+    );
+  const messageBytes = preparedByShape((shape) =>
+    orm
+      .select({
+        bytes: sql<number>`coalesce(octet_length(${messages.content}), 0) + coalesce(octet_length(${messages.toolCalls}), 0)`,
+      })
+      .from(messages)
+      .where(ofMessages(shape))
+      .orderBy(desc(messages.seq))
+      .limit(param('limit'))
+      .prepare(),
+  );
   const messagePage = preparedByShape((shape) =>
     orm
       .select()
       .from(messages)
-      .where(
-        and(
-          eq(messages.conversationId, param('conversationId')),
-          shape.includes('before') ? lt(messages.seq, param('before')) : undefined,
-        ),
-      )
+      .where(ofMessages(shape))
       .orderBy(desc(messages.seq))
       .limit(param('limit'))
       .prepare(),
@@ -98,7 +114,7 @@ export function conversationVerbs(context: StoreContext): ConversationVerbs {
           ...conversation,
           title: patch.title === undefined ? conversation.title : patch.title,
           metadata: patch.metadata
-            ? JSON.stringify(mergeByKey(parseMetadata(conversation.metadata), patch.metadata))
+            ? JSON.stringify(mergeMetadata(parseMetadata(conversation.metadata), patch.metadata))
             : conversation.metadata,
           updatedAt: context.clock.now(),
         };
@@ -111,12 +127,8 @@ export function conversationVerbs(context: StoreContext): ConversationVerbs {
 
     deleteConversation: (id, isRunning) =>
       write(() => {
-        const { openTurnId } = findRow(id);
-        if (openTurnId !== null && isRunning(openTurnId)) {
-          throw new Fault('conversation_busy', 'A turn of this conversation is running; wait for its end.', {
-            details: { retryAfterSeconds: 1 },
-          });
-        }
+        findRow(id);
+        requireFree(id, isRunning);
         remove().run({ id });
       }),
 
@@ -124,8 +136,13 @@ export function conversationVerbs(context: StoreContext): ConversationVerbs {
       read(() => {
         findRow(conversationId);
         const before = cursor === null ? null : decodeCountCursor(cursor);
-        const rows = messagePage({ before }).all({ conversationId, before, limit: limit + 1 });
-        const listing = pageOf(rows, limit, ({ seq }) => String(seq));
+        const sizes = messageBytes({ before }).all({ conversationId, before, limit: limit + 1 });
+        const listing = pageWithinBytes(
+          sizes.map(({ bytes }) => bytes),
+          limit,
+          (count) => messagePage({ before }).all({ conversationId, before, limit: count }),
+          ({ seq }) => String(seq),
+        );
         return { data: listing.data.map(toStoredMessage), nextCursor: listing.nextCursor };
       }),
   };

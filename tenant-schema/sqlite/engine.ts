@@ -1,17 +1,17 @@
 import { existsSync, lstatSync } from 'node:fs';
-import { open as openFile, stat } from 'node:fs/promises';
+import { lstat, open as openFile } from 'node:fs/promises';
 import Database from 'better-sqlite3';
 import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
-import { closeDatabase, openDatabase } from './connection.ts';
-import { createFileWorker } from './file-worker.ts';
+import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
+import { createFileWorker, JobEndedError } from './file-worker.ts';
 import { createContext } from './handle.ts';
-import { InvalidDatabaseError } from './known-schema.ts';
+import { InvalidDatabaseError, requireOurs } from './known-schema.ts';
 import { TENANT_APPLICATION_ID, TENANT_MIGRATIONS } from './migrations.ts';
 import { defineMigrations, type Migrations, migrate } from './migrator.ts';
-import { publish, removeDatabase, standsAlone, syncToDisk, tenantPaths } from './paths.ts';
+import { moveDatabase, publish, removeDatabase, standsAlone, syncToDisk, tenantPaths } from './paths.ts';
 import { Pool, type Pooled } from './pool.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 
@@ -27,6 +27,8 @@ export interface EngineOptions {
   /** `FULL`: a commit is on the disk when a verb returns. `NORMAL`: it survives the process, but maybe not the machine. */
   synchronous: 'FULL' | 'NORMAL';
   log: { warn(fields: object, message: string): void };
+  /** The limit of a tenant's file, asked at each open; null is none. Default: none for anybody. */
+  storageBytesMaxOf?(tenantId: string): number | null;
   /** Default: this program's. */
   migrations?: Migrations;
   /** A file from elsewhere must be checked and copied within this time. */
@@ -54,7 +56,11 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     const path = paths.of(id);
     // SQLite follows links; a file of ours is never one.
     if (!lstatSync(path).isFile()) throw new Error(`${path} is not a regular file.`);
-    const db = openDatabase(path, { mustExist: true, synchronous: options.synchronous });
+    const db = openDatabase(path, {
+      mustExist: true,
+      synchronous: options.synchronous,
+      accept: (file) => requireOurs(file, migrations),
+    });
     const close = (): void => {
       const { checkpointed, error } = closeDatabase(db);
       if (!checkpointed) {
@@ -65,17 +71,24 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       }
     };
     try {
-      // An empty file would pass for a new one and be filled with empty tables over the lost data.
-      if (db.pragma('user_version', { simple: true }) === 0) throw new Error(`${path} has no schema.`);
       migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now: clock.now() });
       const owner = db.prepare('SELECT id FROM tenant').pluck().get();
       if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
+      limitPages(db, options.storageBytesMaxOf?.(id) ?? null);
       const store = createStore(createContext(db, options));
       store.closeDeadTurns();
       return { store, close };
     } catch (error) {
       close();
       throw error;
+    }
+  };
+
+  const settleHere = (path: string): void => {
+    try {
+      settleDatabase(path);
+    } catch (error) {
+      log.warn({ err: error, path }, 'tenant file left with a journal beside it');
     }
   };
 
@@ -117,11 +130,24 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
+  /** Work that removes its own traces when it fails; `close` waits for that. */
+  const underWay = new Set<Promise<unknown>>();
+  const tracked = async <T>(work: Promise<T>): Promise<T> => {
+    underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      underWay.delete(work);
+    }
+  };
+
   /** Opens the file for a moment: only one that is whole, this tenant's and up to date is copied. */
   const requireUsable = (id: string): Promise<void> => use(id, () => {});
 
   const copyOut = (id: string, target: string, as: TenantName | null): Promise<FileReport> =>
-    worker.run('snapshot', { source: paths.of(id), target, as, migrations }, null);
+    worker.run('snapshot', { source: paths.of(id), target, as, migrations }, null).catch((error: unknown) => {
+      throw translateJob(error);
+    });
 
   const readForeign = async (source: string, tenant: TenantName, target: string): Promise<FileReport> => {
     const scratch = paths.unfinished();
@@ -129,15 +155,26 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       const input = { source, scratch, target, tenant, migrations };
       return await worker.run('importFile', input, options.importTimeoutMs ?? IMPORT_TIMEOUT_MS);
     } catch (error) {
-      if (!(error instanceof InvalidDatabaseError)) throw error;
-      throw new Fault('invalid_database', `The file cannot be imported. ${error.message}`, { cause: error });
+      const reason = reasonToRefuse(error);
+      if (reason === null) throw error;
+      throw new Fault('invalid_database', `The file cannot be imported. ${reason}`, { cause: error });
     } finally {
       await removeDatabase(scratch);
     }
   };
 
-  const requireAlone = (id: string): void => {
-    if (standsAlone(paths.of(id))) return;
+  /** For a file that is closed here: brings in what a crash left beside it. False where somebody else has it open. */
+  const standAlone = async (id: string): Promise<boolean> => {
+    const path = paths.of(id);
+    if (!existsSync(path)) throw unavailable(new Error(`${path} is missing.`));
+    if (standsAlone(path)) return true;
+    await worker.run('settle', { source: path }, null).catch((error: unknown) => {
+      throw translateJob(error);
+    });
+    return standsAlone(path);
+  };
+  const requireAlone = async (id: string): Promise<void> => {
+    if (await standAlone(id)) return;
     throw new Fault('overloaded', 'Another program has the data of this tenant open; try again.', {
       details: { retryAfterSeconds: 1 },
     });
@@ -172,16 +209,17 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     },
 
     importFile: (source, tenant) =>
-      build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished)),
+      tracked(build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished))),
 
-    async replace(tenant, source, keep) {
+    async replace(tenant, source, keep, onKept) {
       const ready = paths.unfinished();
       try {
         // All that can go wrong with the new file has gone wrong before the old one is touched.
-        const restored = await readForeign(source, tenant, ready);
+        const restored = await tracked(readForeign(source, tenant, ready));
         return await pool.exclusive(tenant.id, async () => {
           const kept = await build(keep, (unfinished) => copyOut(tenant.id, unfinished, null));
-          requireAlone(tenant.id);
+          await requireAlone(tenant.id).catch(removing(keep));
+          await onKept?.(kept);
           await publish(ready, paths.of(tenant.id));
           return { kept, restored };
         });
@@ -192,32 +230,50 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     moveOut: (id, target) =>
       pool.exclusive(id, async () => {
-        requireAlone(id);
-        await publish(paths.of(id), target);
+        await requireAlone(id).catch((error: unknown) => {
+          // A damaged file is moved out of the way as it is.
+          if (!(error instanceof Fault && isBroken(error.cause))) throw error;
+        });
+        await moveDatabase(paths.of(id), target);
       }),
 
     moveIn: (id, source) =>
       pool.exclusive(id, async () => {
         if (existsSync(paths.of(id))) throw new Error(`Tenant ${id} has a file already.`);
-        await publish(source, paths.of(id));
+        await moveDatabase(source, paths.of(id));
       }),
 
-    quiesce: (id) => pool.exclusive(id, async () => standsAlone(paths.of(id))),
+    quiesce: (id) => pool.exclusive(id, () => standAlone(id)),
 
     check: (id) => pool.shared(id, () => worker.run('check', { source: paths.of(id), migrations }, null)),
 
-    migrate: (id) =>
-      pool.exclusive(id, () => worker.run('migrateFile', { source: paths.of(id), migrations }, null)),
+    migrate: (id, { keepAt = null } = {}) =>
+      pool.exclusive(id, async () => {
+        const attempt = (mayRewrite: boolean) =>
+          worker.run('migrateFile', { source: paths.of(id), migrations, mayRewrite }, null);
+        const first = await attempt(keepAt === null);
+        if (!first.copyFirst || keepAt === null) return { from: first.from, to: first.to, kept: null };
+        const kept = await build(keepAt, (unfinished) => copyOut(id, unfinished, null));
+        const { from, to } = await attempt(true).catch(removing(keepAt));
+        return { from, to, kept };
+      }),
 
     async stat(id) {
       // Names and sizes only: opening the file here would drop SQLite's locks.
-      const main = await stat(paths.of(id));
-      const wal = await stat(`${paths.of(id)}-wal`).catch(() => null);
+      const main = await lstat(paths.of(id));
+      const wal = await lstat(`${paths.of(id)}-wal`).catch(() => null);
       return {
         changedAt: Math.max(main.mtimeMs, wal?.mtimeMs ?? 0),
         sizeBytes: main.size + (wal?.size ?? 0),
       };
     },
+
+    checkFile: (path) => worker.run('check', { source: path, migrations }, null),
+
+    glance: (tenantIds) =>
+      worker.run('glance', { sources: tenantIds.map(paths.of), latest: migrations.latest }, null),
+
+    schemaVersion: migrations.latest,
 
     list: () => paths.list(),
 
@@ -232,23 +288,69 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     close: async () => {
       clearInterval(sweeper);
-      await pool.close();
-      await worker.close();
+      await Promise.all([pool.close(), worker.close()]);
+      await Promise.allSettled(underWay);
+      // Of files on which a job was ended.
+      for (const path of await paths.unsettled()) settleHere(path);
     },
   };
+}
+
+/** How far a file may grow past its tenant's limit: turns that were admitted below it must be able to settle. */
+const HEADROOM_BYTES = 32 * 1024 * 1024;
+
+/** SQLite forgets this limit when a file is closed, and never sets it below what the file has. */
+function limitPages(db: Database.Database, bytesMax: number | null): void {
+  if (bytesMax === null) return;
+  const pageBytes = Number(db.pragma('page_size', { simple: true }));
+  const pagesMax = Math.min(Math.ceil((bytesMax + HEADROOM_BYTES) / pageBytes), 0xffff_fffe);
+  db.pragma(`max_page_count = ${pagesMax}`);
+}
+
+/** Ends work that failed without what it had made before. */
+const removing =
+  (path: string) =>
+  async (error: unknown): Promise<never> => {
+    await removeDatabase(path);
+    throw error;
+  };
+
+/** What a file was that cannot be worked on, whoever tries. */
+const isBroken = (error: unknown): boolean =>
+  error instanceof InvalidDatabaseError ||
+  (error instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code));
+
+/** As `translate`, for a job: whether the disk is full or a folder is missing has nothing to do with the tenant. */
+function translateJob(error: unknown): unknown {
+  if (isBroken(error)) return unavailable(error);
+  const isBusy = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');
+  return isBusy ? translate(error) : error;
+}
+
+/** Why a file from elsewhere is refused; null where it is not to blame. */
+function reasonToRefuse(error: unknown): string | null {
+  if (error instanceof InvalidDatabaseError) return error.message;
+  if (!(error instanceof JobEndedError)) return null;
+  if (error.reason === 'timeout') return 'To look at it took too long.';
+  return error.reason === 'crash' ? 'It made the process fail that looked at it.' : null;
 }
 
 const unavailable = (cause: unknown): Fault =>
   new Fault('tenant_unavailable', 'The data of this tenant cannot be reached at the moment.', { cause });
 
 /** SQLite's codes for a file that is damaged or out of reach; extended codes begin with these. */
-const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|IOERR|CANTOPEN|FULL|READONLY|PERM|AUTH)/;
+const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|IOERR|CANTOPEN|READONLY|PERM|AUTH)/;
 const isDamage = (error: unknown): boolean =>
   error instanceof Database.SqliteError && DAMAGE.test(error.code);
 
 /** SQLite's errors as faults; what is not SQLite's passes unchanged. */
 function translate(error: unknown): unknown {
   if (isDamage(error)) return unavailable(error);
+  if (error instanceof Database.SqliteError && error.code === 'SQLITE_FULL') {
+    return new Fault('storage_quota_exceeded', 'There is no room for more data of this tenant.', {
+      cause: error,
+    });
+  }
   if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
     return new Fault('overloaded', 'The data of this tenant is locked by another program; try again.', {
       details: { retryAfterSeconds: 1 },

@@ -1,7 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import Database from 'better-sqlite3';
+import { Fault } from '../fault.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
 import type { JobInput, JobName, JobReply, JobRequest, JobResult } from './worker.ts';
 
@@ -9,11 +10,24 @@ import type { JobInput, JobName, JobReply, JobRequest, JobResult } from './worke
 export interface FileWorker {
   /**
    * @param timeoutMs the child is killed when it takes longer; null lets it take its time.
-   * @throws InvalidDatabaseError where the fault is the file's, else an `Error`
+   * @throws InvalidDatabaseError where the fault is the file's; `JobEndedError` where the child ended first; SQLite's
+   *   own error; `overloaded` once the worker is closed
    */
   run<N extends JobName>(name: N, input: JobInput<N>, timeoutMs: number | null): Promise<JobResult<N>>;
   /** Kills what runs. */
   close(): Promise<void>;
+}
+
+/** The child ended before its work did. */
+export class JobEndedError extends Error {
+  override readonly name = 'JobEndedError';
+  /** `timeout`: it was killed for that. `crash`: what it worked on made it fail. `killed`: by somebody else. */
+  readonly reason: 'timeout' | 'crash' | 'killed';
+
+  constructor(reason: 'timeout' | 'crash' | 'killed', how: string) {
+    super(`The work on the file was ended (${how}).`);
+    this.reason = reason;
+  }
 }
 
 /** A child that has nothing to do is ended after this time. */
@@ -24,6 +38,8 @@ const CHILD_HEAP_MB = 1024;
 interface Child {
   process: ChildProcess;
   idleTimer: NodeJS.Timeout | null;
+  /** Resolves when it has ended, or could not be started. */
+  gone: Promise<void>;
 }
 
 export function createFileWorker(options: { childrenMax: number }): FileWorker {
@@ -41,24 +57,37 @@ export function createFileWorker(options: { childrenMax: number }): FileWorker {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       serialization: 'json',
     });
-    const made: Child = { process: child, idleTimer: null };
+    const gone = new Promise<void>((resolve) => {
+      child.once('exit', () => resolve());
+      // Also what a child that cannot be started, signalled or written to says; unheard, it would end the server.
+      child.on('error', () => {
+        if (child.pid === undefined) resolve();
+        else child.kill('SIGKILL');
+      });
+    });
+    const made: Child = { process: child, idleTimer: null, gone };
     all.add(made);
-    child.once('exit', () => {
+    void gone.then(() => {
       all.delete(made);
-      if (made.idleTimer) clearTimeout(made.idleTimer);
-      const index = idle.indexOf(made);
-      if (index >= 0) idle.splice(index, 1);
+      leaveIdle(made);
       waiting.shift()?.();
     });
     return made;
   };
 
+  const leaveIdle = (child: Child): void => {
+    if (child.idleTimer) clearTimeout(child.idleTimer);
+    child.idleTimer = null;
+    const index = idle.indexOf(child);
+    if (index >= 0) idle.splice(index, 1);
+  };
+
   const take = async (): Promise<Child> => {
     for (;;) {
-      if (closed) throw new Error('The file worker is closed.');
-      const free = idle.pop();
+      if (closed) throw shuttingDown();
+      const free = idle.at(-1);
       if (free) {
-        if (free.idleTimer) clearTimeout(free.idleTimer);
+        leaveIdle(free);
         free.process.channel?.ref();
         free.process.ref();
         return free;
@@ -70,7 +99,11 @@ export function createFileWorker(options: { childrenMax: number }): FileWorker {
 
   const giveBack = (child: Child): void => {
     if (!all.has(child) || child.process.killed) return;
-    child.idleTimer = setTimeout(() => child.process.kill('SIGKILL'), IDLE_MS);
+    child.idleTimer = setTimeout(() => {
+      // First of all out of the others' reach: nobody may be handed a child that is about to end.
+      leaveIdle(child);
+      child.process.kill('SIGKILL');
+    }, IDLE_MS);
     child.idleTimer.unref();
     // An idle child must not keep a program alive that has nothing else to do.
     child.process.unref();
@@ -82,14 +115,23 @@ export function createFileWorker(options: { childrenMax: number }): FileWorker {
   return {
     async run<N extends JobName>(name: N, input: JobInput<N>, timeoutMs: number | null) {
       const child = await take();
-      const over = timeoutMs === null ? null : setTimeout(() => child.process.kill('SIGKILL'), timeoutMs);
+      let timedOut = false;
+      const timer =
+        timeoutMs === null
+          ? null
+          : setTimeout(() => {
+              timedOut = true;
+              child.process.kill('SIGKILL');
+            }, timeoutMs);
       try {
-        const reply = await ask(child.process, { name, input });
-        if ('result' in reply) return reply.result as JobResult<N>;
-        const { message, stack, invalid } = reply.error;
-        throw Object.assign(invalid ? new InvalidDatabaseError(message) : new Error(message), { stack });
+        const reply = await ask(child, { name, input });
+        if ('error' in reply) throw toError(reply.error);
+        return reply.result as JobResult<N>;
+      } catch (error) {
+        if (closed) throw shuttingDown();
+        throw timedOut ? new JobEndedError('timeout', `after ${timeoutMs} ms`) : error;
       } finally {
-        if (over) clearTimeout(over);
+        if (timer) clearTimeout(timer);
         giveBack(child);
       }
     },
@@ -97,10 +139,11 @@ export function createFileWorker(options: { childrenMax: number }): FileWorker {
     async close() {
       closed = true;
       await Promise.all(
-        [...all].map(async ({ process: child }) => {
-          const exited = once(child, 'exit');
+        [...all].map(async ({ process: child, gone }) => {
+          // An idle one keeps nothing alive, not even a program that only waits for its end.
+          child.ref();
           child.kill('SIGKILL');
-          await exited;
+          await gone;
         }),
       );
       for (const resolve of waiting.splice(0)) resolve();
@@ -108,21 +151,37 @@ export function createFileWorker(options: { childrenMax: number }): FileWorker {
   };
 }
 
-/** One job's reply. @throws when the child ends first, be it by its time limit. */
-function ask(child: ChildProcess, request: JobRequest): Promise<JobReply> {
-  return new Promise((resolve, reject) => {
-    const onMessage = (reply: JobReply): void => {
-      child.off('exit', onExit);
-      resolve(reply);
-    };
-    const onExit = (code: number | null, signal: string | null): void => {
-      child.off('message', onMessage);
-      reject(new Error(`The work on the file was ended (${signal ?? `exit code ${code}`}).`));
-    };
-    child.once('message', onMessage);
-    child.once('exit', onExit);
-    child.send(request, (error) => {
-      if (error) child.kill('SIGKILL');
-    });
+const shuttingDown = (): Fault => new Fault('overloaded', 'The server is shutting down.');
+
+/** Signals by which a process ends that was led astray, or that ran out of its heap. */
+const CRASH_SIGNALS = ['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP', 'SIGFPE'];
+
+/** One job's reply. @throws JobEndedError when the child ends first */
+async function ask(child: Child, request: JobRequest): Promise<JobReply> {
+  const { process: target } = child;
+  let onMessage = (_reply: JobReply): void => {};
+  const replied = new Promise<JobReply>((resolve) => {
+    onMessage = resolve;
   });
+  target.once('message', onMessage);
+  target.send(request, (error) => {
+    if (error) target.kill('SIGKILL');
+  });
+  const reply = await Promise.race([replied, child.gone]);
+  target.off('message', onMessage);
+  if (reply) return reply;
+  const { exitCode, signalCode } = target;
+  const crashed = signalCode !== null && CRASH_SIGNALS.includes(signalCode);
+  throw new JobEndedError(crashed ? 'crash' : 'killed', signalCode ?? `exit code ${exitCode}`);
+}
+
+function toError({ message, stack, code, invalid }: Extract<JobReply, { error: unknown }>['error']): Error {
+  // Whoever asked reads SQLite's codes as those of its own connections.
+  const error = invalid
+    ? new InvalidDatabaseError(message)
+    : code?.startsWith('SQLITE_')
+      ? new Database.SqliteError(message, code)
+      : Object.assign(new Error(message), { code });
+  if (stack !== undefined) error.stack = stack;
+  return error;
 }

@@ -10,6 +10,8 @@ export interface StoreContext {
   readonly ids: IdMaker;
   /** Names this start of the server; an open turn of another run is dead. */
   readonly runId: string;
+  /** What the file's data take, without the pages that are free for new ones. */
+  usedBytes(): number;
   /** One consistent view for several reads. */
   read<T>(work: () => T): T;
   /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
@@ -22,8 +24,16 @@ export function createContext(
 ): StoreContext {
   // Made once: better-sqlite3 builds a new function, with its statements, at each call of `transaction`.
   const transaction = db.transaction((work: () => unknown) => work());
+  const used = prepared(() =>
+    db
+      .prepare<[], number>(
+        'SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size',
+      )
+      .pluck(),
+  );
   return {
     ...parts,
+    usedBytes: () => used().get() ?? 0,
     orm: drizzle(db),
     read: <T>(work: () => T) => transaction.deferred(work) as T,
     write: <T>(work: () => T) => transaction.immediate(work) as T,

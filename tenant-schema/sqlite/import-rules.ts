@@ -1,21 +1,26 @@
 import { isId } from '../ids.ts';
 
 /** Says what is wrong with a value, or null. */
-type Rule = (value: unknown) => string | null;
+export type Rule = (value: unknown) => string | null;
 
-/** No text in a file of ours is longer: what a body, a model's answer or a history can bring. */
-const TEXT_CHARS_MAX = 64 * 1024 * 1024;
+/** No value in a file of ours is longer, in bytes: what a body, a model's answer or a history can bring. */
+export const VALUE_BYTES_MAX = 64 * 1024 * 1024;
 
 const text: Rule = (value) => {
   if (typeof value !== 'string') return 'is not text';
-  if (value.length > TEXT_CHARS_MAX) return 'is too long';
-  return value.includes('\0') || !value.isWellFormed() ? 'is not valid text' : null;
+  return value.includes('\0') ? 'is not valid text' : null;
 };
 const short: Rule = (value) =>
   text(value) ?? (typeof value === 'string' && value.length <= 1000 ? null : 'is too long');
 const id: Rule = (value) => (typeof value === 'string' && isId(value) ? null : 'is not an id');
-const count: Rule = (value) =>
-  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? null : 'is not a count';
+const upTo =
+  (max: number, what: string): Rule =>
+  (value) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max ? null : what;
+/** So small that a sum over all rows that a file can hold does not overflow in SQLite. */
+const count = upTo(1e12, 'is not a count');
+/** Epoch milliseconds up to the year 9999, the last that can be written as a date. */
+const time = upTo(253_402_300_799_999, 'is not a time');
 const flag: Rule = (value) => (value === 0 || value === 1 ? null : 'is not 0 or 1');
 const nullable =
   (rule: Rule): Rule =>
@@ -28,21 +33,30 @@ const oneOf =
 
 const parse = (value: unknown): unknown => {
   try {
-    return JSON.parse(String(value));
+    const parsed: unknown = JSON.parse(String(value));
+    // Parsing takes any depth; what cannot be written again would fail whoever answers with it.
+    JSON.stringify(parsed);
+    return parsed;
   } catch {
     return undefined;
   }
 };
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
-const json =
-  (fits: (parsed: unknown) => boolean): Rule =>
-  (value) =>
-    text(value) ?? (fits(parse(value)) ? null : 'is not the JSON that belongs there');
+/** So long may be what stands in every row of a list: far beyond what a client can store, and still easy to answer. */
+const SETTING_CHARS_MAX = 4 * 1024 * 1024;
 
-const object = json(isObject);
+const json =
+  (fits: (parsed: unknown) => boolean, charsMax = VALUE_BYTES_MAX): Rule =>
+  (value) => {
+    if (typeof value === 'string' && value.length > charsMax) return 'is too long';
+    return text(value) ?? (fits(parse(value)) ? null : 'is not the JSON that belongs there');
+  };
+
+const object = json(isObject, SETTING_CHARS_MAX);
 const modelConfig = json(
   (value) => isObject(value) && typeof value.provider === 'string' && typeof value.model === 'string',
+  SETTING_CHARS_MAX,
 );
 const tools = json(
   (value) =>
@@ -70,7 +84,7 @@ const providerData = json(
  * `tenant` and `migrations` are not copied: the new file has its own.
  */
 export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
-  configs: { id, name: short, version: count, created_at: count },
+  configs: { id, name: short, version: count, created_at: time },
   config_versions: {
     config_id: id,
     version: count,
@@ -80,7 +94,7 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     model_config: modelConfig,
     tools_config: tools,
     metadata: object,
-    created_at: count,
+    created_at: time,
   },
   conversations: {
     id,
@@ -91,8 +105,8 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     message_count: count,
     history_bytes: count,
     awaiting_tools: flag,
-    created_at: count,
-    updated_at: count,
+    created_at: time,
+    updated_at: time,
   },
   messages: {
     conversation_id: id,
@@ -101,12 +115,12 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     role: oneOf('user', 'assistant', 'tool'),
     content: nullable(text),
     tool_calls: nullable(calls),
-    tool_call_id: nullable(short),
-    tool_name: nullable(short),
+    tool_call_id: nullable(text),
+    tool_name: nullable(text),
     is_error: flag,
     status: oneOf('complete', 'incomplete'),
     provider_data: nullable(providerData),
-    created_at: count,
+    created_at: time,
   },
   open_turns: {
     id,
@@ -118,7 +132,7 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     user: nullable(short),
     provider: short,
     model: short,
-    created_at: count,
+    created_at: time,
   },
   turns: {
     id,
@@ -139,6 +153,6 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     reasoning_tokens: count,
     usage_estimated: flag,
     cost_micro_usd: nullable(count),
-    created_at: count,
+    created_at: time,
   },
 };

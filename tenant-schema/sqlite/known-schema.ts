@@ -1,10 +1,22 @@
 import Database from 'better-sqlite3';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
-import { type Migrations, migrate } from './migrator.ts';
+import { ForeignDatabaseError, type Migrations, migrate, NewerDatabaseError } from './migrator.ts';
 
 /** A file that is refused, with the reason for whoever sent it. */
 export class InvalidDatabaseError extends Error {
   override readonly name = 'InvalidDatabaseError';
+}
+
+/**
+ * Refuses a file that is not a tenant's, or from a later release. An empty one is refused as well: it would pass for
+ * a new one and be filled with empty tables over the data that are lost.
+ */
+export function requireOurs(db: Database.Database, { latest }: Migrations): void {
+  const version = Number(db.pragma('user_version', { simple: true }));
+  if (db.pragma('application_id', { simple: true }) !== TENANT_APPLICATION_ID || version < 1) {
+    throw new ForeignDatabaseError('The file is not a tenant database of ours.');
+  }
+  if (version > latest) throw new NewerDatabaseError(version, latest);
 }
 
 interface SchemaRow {
@@ -13,8 +25,16 @@ interface SchemaRow {
   sql: string | null;
 }
 
-const readSchema = (db: Database.Database): SchemaRow[] =>
-  db.prepare<[], SchemaRow>('SELECT type, name, sql FROM sqlite_schema ORDER BY type, name').all();
+/** No text of ours in `sqlite_schema` has as many bytes; a longer one is not even read. */
+const TEXT_BYTES_MAX = 10_000;
+const bounded = (column: string): string =>
+  `iif(octet_length(${column}) > ${TEXT_BYTES_MAX}, substr(${column}, 1, 100), ${column}) AS ${column}`;
+
+/** Row by row: a hostile file may have any number of them. */
+const readSchema = (db: Database.Database): IterableIterator<SchemaRow> =>
+  db
+    .prepare<[], SchemaRow>(`SELECT ${['type', 'name', 'sql'].map(bounded).join(', ')} FROM sqlite_schema`)
+    .iterate();
 
 /** What `sqlite_schema` holds in a file of ours at this version, word for word: our migrations, run. */
 function schemaAt(version: number, migrations: Migrations): SchemaRow[] {
@@ -22,7 +42,7 @@ function schemaAt(version: number, migrations: Migrations): SchemaRow[] {
   try {
     const steps = { latest: version, steps: migrations.steps.slice(0, version) };
     migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations: steps, now: 0 });
-    return readSchema(db);
+    return [...readSchema(db)];
   } finally {
     db.close();
   }

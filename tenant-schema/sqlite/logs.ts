@@ -1,4 +1,5 @@
 import { and, asc, count, desc, eq, gt, gte, lt, ne, type SQL, sql, sum } from 'drizzle-orm';
+import { invalid } from '../fault.ts';
 import { firstIdAt } from '../ids.ts';
 import { decodeCursor, decodeIdCursor, pageOf } from '../page.ts';
 import type { TenantStore, TurnLog, UsageGroup, UsageSum } from '../store.ts';
@@ -59,7 +60,10 @@ export function logVerbs({ orm }: StoreContext): LogVerbs {
         outputTokens: sum(turns.outputTokens).mapWith(Number),
         cachedInputTokens: sum(turns.cachedInputTokens).mapWith(Number),
         reasoningTokens: sum(turns.reasoningTokens).mapWith(Number),
-        costMicroUsd: sql<number | null>`sum(${turns.costMicroUsd})`,
+        // One unknown cost makes the sum unknown: a smaller one would pass for the whole.
+        costMicroUsd: sql<
+          number | null
+        >`case when count(${turns.costMicroUsd}) = count(*) then sum(${turns.costMicroUsd}) end`,
       })
       .from(turns)
       .where(and(...timeRange(shape), shape.includes('after') ? after : undefined))
@@ -85,12 +89,22 @@ export function logVerbs({ orm }: StoreContext): LogVerbs {
     },
 
     sumUsage(groupBy, range, { limit, cursor }) {
-      const after = cursor === null ? undefined : decodeCursor(cursor);
+      const after = cursor === null ? undefined : decodeKeyCursor(cursor, groupBy);
       const values = { ...idRange(range), after };
       const rows = sums({ [groupBy]: true, ...values }).all({ ...values, limit: limit + 1 });
       return pageOf(rows.map(toSum), limit, ({ key }) => key);
     },
   };
+}
+
+/** @throws `validation_failed` for a cursor of another grouping */
+function decodeKeyCursor(cursor: string, groupBy: UsageGroup): string {
+  if (groupBy === 'config') return decodeIdCursor(cursor);
+  const key = decodeCursor(cursor);
+  if (groupBy === 'day' && !/^\d{4}-\d\d-\d\d$/.test(key)) {
+    throw invalid([{ path: 'cursor', message: 'must be a cursor from an earlier page' }]);
+  }
+  return key;
 }
 
 const idRange = (range: { since?: number | undefined; until?: number | undefined }) => ({

@@ -7,6 +7,8 @@ export interface Migration {
   version: number;
   name: string;
   sql: string;
+  /** True where it writes whole tables anew: a copy of the file is worth keeping before. */
+  rewritesTables?: true;
 }
 
 /** A checked list of migrations with their hashes, made once by `defineMigrations`. */

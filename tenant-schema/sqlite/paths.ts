@@ -4,6 +4,8 @@ import { basename, dirname, join } from 'node:path';
 import { isId } from '../ids.ts';
 
 const ENDING = '.db';
+/** What SQLite may have put beside a database without which that is not whole. */
+const COMPANIONS = ['-wal', '-journal'];
 
 /** Where tenants' files are, and where they are while they are not whole yet. */
 export interface TenantPaths {
@@ -12,6 +14,8 @@ export interface TenantPaths {
   unfinished(): string;
   /** The tenants that have a file. */
   list(): Promise<string[]>;
+  /** The files beside which a `-wal` or a journal lies. */
+  unsettled(): Promise<string[]>;
 }
 
 export function tenantPaths(folder: string, ids: () => string): TenantPaths {
@@ -27,7 +31,17 @@ export function tenantPaths(folder: string, ids: () => string): TenantPaths {
     unfinished: () => join(nursery, ids() + ENDING),
     async list() {
       const names = await readdir(folder);
-      return names.map((name) => basename(name, ENDING)).filter(isId);
+      return names
+        .filter((name) => name.endsWith(ENDING))
+        .map((name) => basename(name, ENDING))
+        .filter(isId);
+    },
+    async unsettled() {
+      const names = await readdir(folder);
+      const owners = COMPANIONS.flatMap((suffix) =>
+        names.filter((name) => name.endsWith(ENDING + suffix)).map((name) => basename(name, ENDING + suffix)),
+      );
+      return owners.filter(isId).map((id) => join(folder, id + ENDING));
     },
   };
 }
@@ -55,7 +69,15 @@ export async function removeDatabase(path: string): Promise<void> {
 }
 
 /**
- * Whether a closed file is whole without a `-wal`. Where another program kept one alive, the file must not be moved
- * or replaced: SQLite would read the old `-wal` into whatever lies there next.
+ * Whether a closed file is whole by itself. Where another program kept a `-wal` alive, or a crash left a journal, the
+ * file must not be moved or replaced: SQLite would read those into whatever lies there next.
  */
-export const standsAlone = (path: string): boolean => !existsSync(`${path}-wal`);
+export const standsAlone = (path: string): boolean => !COMPANIONS.some((suffix) => existsSync(path + suffix));
+
+/** Moves a database with all that belongs to it. */
+export async function moveDatabase(from: string, to: string): Promise<void> {
+  for (const suffix of COMPANIONS) {
+    if (existsSync(from + suffix)) await rename(from + suffix, to + suffix);
+  }
+  await publish(from, to);
+}

@@ -87,7 +87,7 @@ export class Pool<H extends Pooled> {
    * closed meanwhile, but not replaced or removed.
    */
   async shared<T>(id: string, work: () => Promise<T>): Promise<T> {
-    while (this.#exclusive.has(id)) await this.#exclusive.get(id);
+    for (let blocker = this.#blocker(id); blocker; blocker = this.#blocker(id)) await blocker;
     this.#shared.set(id, (this.#shared.get(id) ?? 0) + 1);
     try {
       return await work();
@@ -101,7 +101,7 @@ export class Pool<H extends Pooled> {
 
   /** Waits for the tenant's holders, closes its file, and lets nobody open it while `work` runs. */
   async exclusive<T>(id: string, work: () => Promise<T>): Promise<T> {
-    while (this.#exclusive.has(id)) await this.#exclusive.get(id);
+    for (let blocker = this.#blocker(id); blocker; blocker = this.#blocker(id)) await blocker;
     let open = (): void => {};
     this.#exclusive.set(id, new Promise((resolve) => (open = resolve)));
     try {
@@ -132,20 +132,25 @@ export class Pool<H extends Pooled> {
     };
   }
 
-  /** Refuses new leases, waits for those that are out, and closes everything. */
+  /** Refuses new work, waits for what is under way, and closes everything. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#wake();
-    while (this.#leased.size > 0) await this.#nextReturn();
+    while (this.#leased.size + this.#shared.size + this.#exclusive.size > 0) await this.#nextReturn();
     while (this.#idle.size > 0) this.#idle.pop();
+  }
+
+  /** Whom new work on the tenant has to wait for, if anybody. */
+  #blocker(id: string): Promise<void> | undefined {
+    if (this.#closed) throw new Fault('overloaded', 'The server is shutting down.');
+    return this.#exclusive.get(id);
   }
 
   async #take(id: string): Promise<Lease<H>> {
     for (;;) {
-      if (this.#closed) throw new Fault('overloaded', 'The server is shutting down.');
-      const blocked = this.#exclusive.get(id);
-      if (blocked) {
-        await blocked;
+      const blocker = this.#blocker(id);
+      if (blocker) {
+        await blocker;
         continue;
       }
       const held = this.#leased.get(id);

@@ -20,10 +20,11 @@ export function createStore(context: StoreContext): SqliteTenantStore {
       .set({ name: sql`${sql.placeholder('name')}` })
       .prepare(),
   );
+  const { requireFree, ...turns } = turnVerbs(context, configs.getConfig);
   return {
     ...configs,
-    ...turnVerbs(context, configs.getConfig),
-    ...conversationVerbs(context),
+    ...turns,
+    ...conversationVerbs(context, requireFree),
     ...logVerbs(context),
     setTenantName: (name) => {
       context.write(() => rename().run({ name }));

@@ -1,7 +1,7 @@
 import { and, asc, eq, ne, sql } from 'drizzle-orm';
 import { Fault, notFound } from '../fault.ts';
 import { idTime } from '../ids.ts';
-import { mergeByKey } from '../json.ts';
+import { mergeByKey, mergeMetadata } from '../json.ts';
 import type {
   BegunTurn,
   Config,
@@ -21,6 +21,8 @@ import { conversations, messages, openTurns, turns } from './tables.ts';
 export type TurnVerbs = Pick<TenantStore, 'beginTurn' | 'finishTurn' | 'failTurn'> & {
   /** Closes every open turn of another run as `aborted`. Done whenever a file is opened. */
   closeDeadTurns(): void;
+  /** Only inside a transaction: closes what is left of a lost turn. @throws `conversation_busy` while one runs */
+  requireFree(conversationId: string, isRunning: TurnRequest['isRunning']): void;
 };
 
 type ConversationRow = typeof conversations.$inferSelect;
@@ -199,6 +201,13 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     deleteIfEmpty().run({ id: open.conversationId });
   };
 
+  const requireRoom = (bytesMax: number | null): void => {
+    if (bytesMax === null || context.usedBytes() < bytesMax) return;
+    throw new Fault(
+      'storage_quota_exceeded',
+      `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
+    );
+  };
   const requireConversation = (request: TurnRequest, id: string): ConversationRow => {
     const found = conversationById().get({ id });
     if (!found || found.configId !== request.configId) throw notFound();
@@ -251,6 +260,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
   return {
     beginTurn: (request) =>
       write((): BegunTurn => {
+        requireRoom(request.storageBytesMax);
         const config = getConfig(request.configId);
         const id = context.ids();
         const createdAt = idTime(id);
@@ -260,19 +270,23 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
           conversation = requireConversation(request, request.conversationId);
           requireFree(conversation.id, request.isRunning);
         }
+        // Before up to `historyBytesMax` bytes are read for nothing.
+        request.admit(config);
         const past = conversation ? readHistory(conversation, request.historyBytesMax) : [];
         const input = toInputMessages(request.input, past);
-        request.admit(config);
+        const metadata = mergeMetadata(
+          conversation ? parseMetadata(conversation.metadata) : {},
+          request.metadata ?? {},
+        );
 
         const conversationId = conversation?.id ?? context.ids();
         const user = request.user ?? conversation?.user ?? null;
         if (!conversation) {
-          const metadata = JSON.stringify(mergeByKey({}, request.metadata ?? {}));
           insertConversation().run({
             id: conversationId,
             configId: config.id,
             user,
-            metadata,
+            metadata: JSON.stringify(metadata),
             now: createdAt,
           });
         }
@@ -337,6 +351,8 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
         deleteIfEmpty().run({ id: turn.conversationId });
         return true;
       }),
+
+    requireFree,
 
     closeDeadTurns() {
       // Looked at before the transaction: a file with nothing to close is opened without a write.

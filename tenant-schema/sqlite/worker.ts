@@ -1,9 +1,13 @@
+import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
-import { check, importFile, migrateFile, snapshot } from './file-jobs.ts';
+import { check, migrateFile, settle, snapshot } from './file-jobs.ts';
+import { importFile } from './import-job.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
+import { glance, integrity } from './looks.ts';
+import { plainCopy } from './plain-copy.ts';
 
 /** What a worker can be asked to do. */
-export const JOBS = { snapshot, importFile, check, migrateFile };
+export const JOBS = { snapshot, importFile, check, migrateFile, settle, glance, integrity, plainCopy };
 export type JobName = keyof typeof JOBS;
 export type JobInput<N extends JobName> = Parameters<(typeof JOBS)[N]>[0];
 export type JobResult<N extends JobName> = Awaited<ReturnType<(typeof JOBS)[N]>>;
@@ -14,9 +18,10 @@ export interface JobRequest {
 }
 
 export type JobReply =
-  | { result: unknown }
+  /** Without `result` where a job gives nothing back. */
+  | { result?: unknown }
   /** `invalid`: the fault is the file's, and the message is for whoever sent it. */
-  | { error: { message: string; stack: string | undefined; invalid: boolean } };
+  | { error: { message: string; stack: string | undefined; code: string | null; invalid: boolean } };
 
 /** Behind the server's own work by so much. */
 const NICENESS = 10;
@@ -24,10 +29,20 @@ const NICENESS = 10;
 // The process's own side. Imported for its types, the file does nothing.
 if (process.send !== undefined && process.argv[2] === 'file-jobs') {
   setPriority(NICENESS);
+  beFirstToGo();
   process.on('disconnect', () => process.exit(0));
   process.on('message', async ({ name, input }: JobRequest) => {
     process.send?.(await answer(name, input));
   });
+}
+
+/** Where memory runs out, the system ends this process rather than the server. */
+function beFirstToGo(): void {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '1000');
+  } catch {
+    // Not Linux.
+  }
 }
 
 async function answer(name: JobName, input: unknown): Promise<JobReply> {
@@ -36,6 +51,7 @@ async function answer(name: JobName, input: unknown): Promise<JobReply> {
     return { result: await job(input) };
   } catch (error) {
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
-    return { error: { message, stack, invalid: error instanceof InvalidDatabaseError } };
+    const code = error instanceof Error && 'code' in error ? String(error.code) : null;
+    return { error: { message, stack, code, invalid: error instanceof InvalidDatabaseError } };
   }
 }

@@ -120,6 +120,7 @@ export const turnRequest = (
   metadata: null,
   input: typeof input === 'string' ? { kind: 'message', text: input, cancelToolCalls: false } : input,
   historyBytesMax: 1_000_000,
+  storageBytesMax: null,
   admit: () => {},
   isRunning: () => true,
   ...changes,

@@ -89,6 +89,18 @@ describe('configs of a tenant', () => {
     });
   });
 
+  it('ends a page early where its configs are large, and goes on after it', async () => {
+    await world.engine.use(tenant, (store) => {
+      for (const name of ['a', 'b', 'c']) {
+        store.createConfig(configContent({ name, systemPrompt: name.repeat(3_000_000) }));
+      }
+      const first = store.listConfigs({ limit: 3, cursor: null });
+      expect(first.data.map(({ name }) => name)).to.deep.equal(['c']);
+      const second = store.listConfigs({ limit: 3, cursor: first.nextCursor });
+      expect(second.data.map(({ name }) => name)).to.deep.equal(['b']);
+    });
+  });
+
   it('lists newest first, page by page, without a gap while configs are added', async () => {
     await world.engine.use(tenant, (store) => {
       const names = ['a', 'b', 'c', 'd', 'e'];

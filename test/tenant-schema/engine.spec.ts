@@ -315,17 +315,24 @@ describe('the pool of open files', () => {
     expect(world.engine.stats().open).to.equal(1);
   });
 
-  it('drops a file whose damage is found while it is open', async () => {
-    world = startEngine();
-    const id = await world.tenant();
-    await world.engine.use(id, countConfigs);
-    const damaged = () => {
-      throw new Database.SqliteError('database disk image is malformed', 'SQLITE_CORRUPT');
-    };
-    expect((await faultOf(() => world.engine.use(id, damaged))).code).to.equal('tenant_unavailable');
-    expect(world.engine.stats().open).to.equal(0);
-    expect(await world.engine.use(id, countConfigs)).to.equal(0);
-  });
+  for (const code of [
+    'SQLITE_CORRUPT_VTAB',
+    'SQLITE_NOTADB',
+    'SQLITE_IOERR_WRITE',
+    'SQLITE_READONLY_DBMOVED',
+  ]) {
+    it(`drops a file of which SQLite says ${code} while it is open`, async () => {
+      world = startEngine();
+      const id = await world.tenant();
+      await world.engine.use(id, countConfigs);
+      const damaged = () => {
+        throw new Database.SqliteError('as SQLite says it', code);
+      };
+      expect((await faultOf(() => world.engine.use(id, damaged))).code).to.equal('tenant_unavailable');
+      expect(world.engine.stats().open).to.equal(0);
+      expect(await world.engine.use(id, countConfigs)).to.equal(0);
+    });
+  }
 
   it('says that a file is locked by another program instead of failing', async () => {
     world = startEngine();

@@ -223,7 +223,7 @@ describe('openDatabase', () => {
         foreignKeys: 1,
         trustedSchema: 0,
         cache: -2000,
-        busyMs: 1000,
+        busyMs: 200,
         tempStore: 2,
         walBytesMax: 4_194_304,
       });

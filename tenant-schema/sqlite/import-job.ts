@@ -1,0 +1,236 @@
+import { isUtf8 } from 'node:buffer';
+import { closeSync, copyFileSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { systemClock } from '../clock.ts';
+import type { FileReport, TenantName } from '../engine.ts';
+import { isId } from '../ids.ts';
+import { IMPORT_RULES, type Rule, VALUE_BYTES_MAX } from './import-rules.ts';
+import { InvalidDatabaseError, requireIntegrity, requireKnownSchema } from './known-schema.ts';
+import { TENANT_APPLICATION_ID } from './migrations.ts';
+import { MigrationHistoryError, type Migrations, migrate } from './migrator.ts';
+import {
+  closeOpenTurns,
+  createPrivate,
+  requireParent,
+  requireRegularFile,
+  withSingleFile,
+} from './single-file.ts';
+import { ToolCallOrder } from './tool-call-order.ts';
+
+/**
+ * Builds the new file `target` for `tenant` out of a file that nobody vouches for. The source is refused unless its
+ * schema is ours to the letter; then every row is read, checked and written anew, so that nothing of the source's
+ * pages is kept.
+ * @param job.scratch a path for a private copy of the source, removed by the caller.
+ * @throws InvalidDatabaseError with the reason
+ */
+export async function importFile(job: {
+  source: string;
+  scratch: string;
+  target: string;
+  tenant: TenantName;
+  migrations: Migrations;
+}): Promise<FileReport> {
+  const { tenant, migrations } = job;
+  requireWholeFile(job.source);
+  createPrivate(job.scratch);
+  copyFileSync(job.source, job.scratch);
+  const source = openForeign(job.scratch, migrations);
+  try {
+    createPrivate(job.target);
+    return await withSingleFile(job.target, (db) => {
+      const now = systemClock.now();
+      migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now });
+      db.prepare('INSERT INTO tenant (id, name, created_at) VALUES (?, ?, ?)').run(
+        tenant.id,
+        tenant.name,
+        now,
+      );
+      blamingTheFile(() => {
+        db.transaction(() => {
+          for (const [table, rules] of Object.entries(IMPORT_RULES)) copyTable(source, db, table, rules);
+          rebuildDerived(db);
+        })();
+        closeOpenTurns(db);
+      });
+      requireIntegrity(db);
+    });
+  } finally {
+    source.close();
+  }
+}
+
+const HEADER = 'SQLite format 3\0';
+
+/** A regular file that begins as a SQLite database does, with no part of it in another file. */
+function requireWholeFile(path: string): void {
+  const header = Buffer.alloc(HEADER.length);
+  requireRegularFile(path);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, header, 0, header.length, 0);
+  } finally {
+    closeSync(file);
+  }
+  if (header.toString('latin1') !== HEADER) {
+    throw new InvalidDatabaseError('It is not a SQLite database, or it is encrypted.');
+  }
+  for (const suffix of ['-wal', '-journal']) {
+    if (existsSync(path + suffix) && statSync(path + suffix).size > 0) {
+      throw new InvalidDatabaseError(
+        `It was in use: a part of it is in the "${suffix}" beside it. Copy it when it is closed.`,
+      );
+    }
+  }
+}
+
+/** Opens a private copy of a hostile file, after its schema was found to be ours; an older one is migrated. */
+function openForeign(path: string, migrations: Migrations): Database.Database {
+  const db = new Database(path, { fileMustExist: true });
+  try {
+    return blamingTheFile(() => {
+      db.pragma('trusted_schema = OFF');
+      db.pragma('cell_size_check = ON');
+      db.pragma('mmap_size = 0');
+      // No row of a tenant goes into a file in the system's folder for such.
+      db.pragma('temp_store = MEMORY');
+      const version = requireKnownSchema(db, migrations);
+      if (db.pragma('encoding', { simple: true }) !== 'UTF-8') {
+        throw new InvalidDatabaseError('Its text is not in UTF-8.');
+      }
+      requireIntegrity(db);
+      requireOneTenant(db, version);
+      migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now: systemClock.now() });
+      db.pragma('query_only = ON');
+      return db;
+    });
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** The two tables that are not copied: looked at all the same, since such a file was not made by us. */
+function requireOneTenant(db: Database.Database, version: number): void {
+  const sizes = db.prepare<[], { count: number; bytes: number }>(
+    `SELECT count(*) AS count, max(octet_length(id) + octet_length(name)) AS bytes FROM tenant`,
+  );
+  const { count, bytes } = sizes.get() ?? { count: 0, bytes: 0 };
+  if (count !== 1) throw new InvalidDatabaseError(`It names ${count} tenants instead of one.`);
+  const id = bytes < 10_000 ? db.prepare('SELECT id FROM tenant').pluck().get() : null;
+  if (typeof id !== 'string' || !isId(id)) throw new InvalidDatabaseError('Its tenant has no valid id.');
+  const history = db.prepare<[], { count: number; bytes: number | null }>(
+    'SELECT count(*) AS count, max(octet_length(name) + octet_length(hash)) AS bytes FROM migrations',
+  );
+  const found = history.get();
+  if (found?.count !== version || (found.bytes ?? 0) > 10_000) {
+    throw new InvalidDatabaseError('Its history of migrations is not the one of its schema version.');
+  }
+}
+
+/** What the machine is to blame for, whatever is in the file. */
+const NOT_THE_FILE = /^SQLITE_(FULL|NOMEM|CANTOPEN|BUSY|PERM|READONLY|IOERR_(WRITE|FSYNC|ACCESS|LOCK|NOMEM))/;
+
+/** What SQLite says of a damaged file is a reason to refuse it. */
+function blamingTheFile<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof Database.SqliteError && !NOT_THE_FILE.test(error.code)) {
+      throw new InvalidDatabaseError(`SQLite cannot read it: ${error.message}.`);
+    }
+    if (error instanceof MigrationHistoryError) throw new InvalidDatabaseError(error.message);
+    throw error;
+  }
+}
+
+/** So many rows go by between two looks at whether anybody still waits for them. */
+const ROWS_PER_LOOK = 4096;
+
+function copyTable(
+  source: Database.Database,
+  target: Database.Database,
+  table: string,
+  rules: Record<string, Rule>,
+): void {
+  const columns = Object.keys(rules);
+  requireBounded(source, table, columns);
+  const types = new Map(
+    target
+      .prepare<[string], { name: string; type: string }>('SELECT name, type FROM pragma_table_info(?)')
+      .all(table)
+      .map(({ name, type }) => [name, type]),
+  );
+  // As bytes: text that is not UTF-8 would be mended on its way to a string, and so changed without a word.
+  const selected = columns.map((name) => (types.get(name) === 'TEXT' ? `CAST(${name} AS BLOB)` : name));
+  const rows = source.prepare<[], unknown[]>(`SELECT ${selected.join(', ')} FROM ${table}`).raw();
+  const insert = target.prepare(
+    `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
+  );
+  const order = table === 'messages' ? new ToolCallOrder() : null;
+  let copied = 0;
+  for (const raw of rows.iterate()) {
+    const row: Record<string, unknown> = {};
+    for (const [index, column] of columns.entries()) {
+      const value = decode(raw[index]);
+      const fault = value === undefined ? 'is not valid text' : (rules[column]?.(value) ?? null);
+      if (fault !== null) throw new InvalidDatabaseError(`A value in ${table}.${column} ${fault}.`);
+      row[column] = value;
+    }
+    const fault = order?.add(row) ?? null;
+    if (fault !== null) throw new InvalidDatabaseError(fault);
+    insert.run(Object.values(row));
+    copied += 1;
+    if (copied % ROWS_PER_LOOK === 0) requireParent();
+  }
+  const fault = order?.end() ?? null;
+  if (fault !== null) throw new InvalidDatabaseError(fault);
+}
+
+/** Sizes come first: SQLite knows them without reading the values. */
+function requireBounded(db: Database.Database, table: string, columns: string[]): void {
+  for (const column of columns) {
+    const tooLong = db.prepare(`SELECT 1 FROM ${table} WHERE octet_length(${column}) > ? LIMIT 1`);
+    if (tooLong.get(VALUE_BYTES_MAX))
+      throw new InvalidDatabaseError(`A value in ${table}.${column} is too long.`);
+  }
+}
+
+/** Undefined for bytes that are not UTF-8. */
+function decode(value: unknown): unknown {
+  if (!Buffer.isBuffer(value)) return value;
+  return isUtf8(value) ? value.toString('utf8') : undefined;
+}
+
+/** What follows from other rows is worked out, never believed: bounds and numbering depend on it. */
+function rebuildDerived(db: Database.Database): void {
+  db.exec(`
+    UPDATE conversations SET
+      message_count = (SELECT coalesce(max(seq), 0) FROM messages WHERE conversation_id = conversations.id),
+      history_bytes = (
+        SELECT coalesce(sum(
+          coalesce(octet_length(content), 0) + coalesce(octet_length(tool_calls), 0) + coalesce(octet_length(provider_data), 0)
+        ), 0) FROM messages WHERE conversation_id = conversations.id
+      ),
+      awaiting_tools = coalesce((
+        SELECT role = 'assistant' AND tool_calls IS NOT NULL FROM messages
+        WHERE conversation_id = conversations.id ORDER BY seq DESC LIMIT 1
+      ), 0);
+  `);
+  const gap = db
+    .prepare(
+      `SELECT 1 FROM conversations WHERE message_count <> (
+         SELECT count(*) FROM messages WHERE conversation_id = conversations.id AND seq > 0
+       ) LIMIT 1`,
+    )
+    .get();
+  if (gap) throw new InvalidDatabaseError('The messages of a conversation are not numbered 1, 2, 3, ….');
+  const headless = db
+    .prepare(
+      `SELECT 1 FROM configs LEFT JOIN config_versions
+         ON config_id = configs.id AND config_versions.version = configs.version
+       WHERE config_id IS NULL OR config_versions.name <> configs.name LIMIT 1`,
+    )
+    .get();
+  if (headless) throw new InvalidDatabaseError('A config has no latest version.');
+}

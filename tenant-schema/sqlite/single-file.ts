@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto';
+import { closeSync, createReadStream, fsyncSync, lstatSync, openSync, statSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import Database from 'better-sqlite3';
+import { systemClock } from '../clock.ts';
+import type { FileReport } from '../engine.ts';
+import { createIds } from '../ids.ts';
+import { createContext } from './handle.ts';
+import { IMPORT_RULES } from './import-rules.ts';
+import { InvalidDatabaseError } from './known-schema.ts';
+import { createStore } from './store.ts';
+
+// What the jobs of a child process share that make a new file.
+
+/** Works on a file that is nobody's yet, without a journal beside it afterwards, and reports on it. */
+export async function withSingleFile(
+  path: string,
+  work: (db: Database.Database) => void,
+): Promise<FileReport> {
+  const db = new Database(path, { fileMustExist: true });
+  let facts: Pick<FileReport, 'schemaVersion' | 'rows'>;
+  try {
+    // Nobody needs the file before it is whole: a crash leaves it under its temporary name.
+    db.pragma('journal_mode = MEMORY');
+    db.pragma('synchronous = OFF');
+    // The name of the tenant that a clone was made of must not stay behind in an unused corner of a page.
+    db.pragma('secure_delete = ON');
+    db.pragma('foreign_keys = ON');
+    db.pragma('trusted_schema = OFF');
+    // No row of a tenant goes into a file in the system's folder for such.
+    db.pragma('temp_store = MEMORY');
+    work(db);
+    facts = { schemaVersion: Number(db.pragma('user_version', { simple: true })), rows: countRows(db) };
+  } finally {
+    db.close();
+  }
+  // Closed and nobody's: the one moment at which it may be opened without SQLite.
+  const file = openSync(path, 'r+');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  return { ...facts, sizeBytes: statSync(path).size, sha256: await hashFile(path) };
+}
+
+/** The SHA-256 of a file that nobody has open, in hexadecimal. */
+export const hashFile = async (path: string): Promise<string> => {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+};
+
+/** An empty file for its owner only; SQLite takes it for a new database. */
+export const createPrivate = (path: string): void => {
+  requireParent();
+  closeSync(openSync(path, 'wx', 0o600));
+};
+
+const parentId = process.ppid;
+
+/**
+ * Ends a process that nobody waits for any more. Synchronous work hears nothing of a channel that closes, and would
+ * go on in a folder that belongs to the next server by then.
+ */
+export function requireParent(): void {
+  if (process.ppid !== parentId) process.exit(1);
+}
+
+/** SQLite follows links, and waits for pipes; a file of ours is neither. @throws InvalidDatabaseError */
+export function requireRegularFile(path: string): void {
+  if (!lstatSync(path).isFile()) throw new InvalidDatabaseError('It is not a regular file.');
+}
+
+/** In a copy, nobody works at any turn. */
+export function closeOpenTurns(db: Database.Database): void {
+  const ids = createIds(systemClock);
+  // A run that no file names: a turn of a known one could stay open.
+  createStore(createContext(db, { clock: systemClock, ids, runId: ids() })).closeDeadTurns();
+}
+
+const countRows = (db: Database.Database): Record<string, number> =>
+  Object.fromEntries(
+    Object.keys(IMPORT_RULES).map((table) => [
+      table,
+      Number(db.prepare(`SELECT count(*) FROM ${table}`).pluck().get()),
+    ]),
+  );

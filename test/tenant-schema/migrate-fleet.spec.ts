@@ -1,0 +1,274 @@
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Database from 'better-sqlite3';
+import { expect } from 'chai';
+import { TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
+import { defineMigrations, type Migration } from '../../tenant-schema/sqlite/migrator.ts';
+import { faultOf } from '../support/faults.ts';
+import {
+  ask,
+  companionsOf,
+  fileOf,
+  forge,
+  grow,
+  hashOf,
+  leftovers,
+  readAll,
+  until,
+  useAll,
+} from '../support/tenant-files.ts';
+import { startEngine, type TestEngine } from '../support/tenants.ts';
+
+/** A file of an earlier release, as `make-tenant-v1.ts` made it. */
+const FIXTURE = fileURLToPath(new URL('../fixtures/tenant-v1.db', import.meta.url));
+/** The schema of that release and what a later one might do to it. */
+const first = TENANT_MIGRATIONS.slice(0, 1);
+
+const COLUMNS = `id, request_id, config_id, config_version, conversation_id, user, provider, model, status, error_code,
+  latency_ms, first_token_ms, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, usage_estimated,
+  cost_micro_usd, created_at`;
+/** Rebuilds the table with the most rows, with a column more. */
+const regions: Migration = {
+  version: 2,
+  name: 'turns have a region',
+  rewritesTables: true,
+  sql: `
+    CREATE TABLE turns_new (
+      id TEXT NOT NULL PRIMARY KEY, request_id TEXT NOT NULL, config_id TEXT NOT NULL, config_version INTEGER NOT NULL,
+      conversation_id TEXT NOT NULL, user TEXT, provider TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL,
+      error_code TEXT, latency_ms INTEGER NOT NULL, first_token_ms INTEGER, input_tokens INTEGER NOT NULL,
+      output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+      usage_estimated INTEGER NOT NULL, cost_micro_usd INTEGER, created_at INTEGER NOT NULL,
+      region TEXT NOT NULL DEFAULT 'nowhere'
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO turns_new (${COLUMNS}) SELECT ${COLUMNS} FROM turns;
+    DROP TABLE turns;
+    ALTER TABLE turns_new RENAME TO turns;
+    CREATE INDEX turns_by_config ON turns (config_id, id);
+    CREATE INDEX turns_by_conversation ON turns (conversation_id, id);
+    CREATE INDEX turns_by_user ON turns (user, id) WHERE user IS NOT NULL;
+    CREATE INDEX turns_not_ok ON turns (status, id) WHERE status <> 'ok';
+  `,
+};
+const broken: Migration = { ...regions, sql: `${regions.sql} INSERT INTO nowhere VALUES (1);` };
+
+/** Longer than a test waits. */
+const REWRITES = `UPDATE messages SET content = content || 'x';`.repeat(200);
+
+const V1 = defineMigrations(first);
+const V2 = defineMigrations([...first, regions]);
+const FAILING = defineMigrations([...first, broken]);
+
+const versionOf = (path: string) => ask(path, 'PRAGMA user_version');
+
+describe('files of an earlier release', () => {
+  let world: TestEngine;
+  afterEach(() => world.stop());
+  const start = (migrations: typeof V1) => {
+    world = startEngine({ migrations });
+  };
+  const restart = async (migrations: typeof V1) => {
+    await world.engine.close();
+    world = world.restart({ migrations });
+  };
+  /** Puts the fixture into the folder as a tenant of its own. */
+  const adopt = (): string => {
+    const id = world.ids();
+    const path = fileOf(world, id);
+    copyFileSync(FIXTURE, path);
+    const db = new Database(path);
+    db.prepare('UPDATE tenant SET id = ?').run(id);
+    db.close();
+    return id;
+  };
+  const copyPath = () => join(world.folder, 'before.sqlite');
+
+  it('are of version 1 and have an open turn, or this proves nothing', () => {
+    start(V1);
+    const path = fileOf(world, adopt());
+    expect(versionOf(path)).to.equal(1);
+    expect(ask(path, 'SELECT count(*) FROM open_turns')).to.equal(1);
+    expect(ask(path, 'SELECT count(*) FROM turns')).to.equal(7);
+  });
+
+  it('are brought to the latest schema at their first use, with all that was in them', async () => {
+    start(V1);
+    const [earlier, later] = [adopt(), adopt()];
+    const before = await world.engine.use(earlier, readAll);
+    await restart(V2);
+    expect(await world.engine.use(later, readAll)).to.deep.equal(before);
+    await world.engine.use(later, useAll);
+    await world.engine.quiesce(later);
+    expect(versionOf(fileOf(world, later))).to.equal(2);
+    expect(ask(fileOf(world, later), 'SELECT DISTINCT region FROM turns')).to.equal('nowhere');
+    expect(world.warnings).to.deep.equal([]);
+  });
+
+  it('are brought there when asked to, once, after a copy of what is rewritten', async () => {
+    start(V2);
+    const id = adopt();
+    const before = ask(fileOf(world, id), 'SELECT count(*) FROM turns');
+    const { kept, ...versions } = await world.engine.migrate(id, { keepAt: copyPath() });
+    expect(versions).to.deep.equal({ from: 1, to: 2 });
+    expect(kept).to.include({ schemaVersion: 1, sizeBytes: statSync(copyPath()).size });
+    expect(companionsOf(fileOf(world, id))).to.deep.equal([]);
+    expect(versionOf(fileOf(world, id))).to.equal(2);
+    expect(versionOf(copyPath())).to.equal(1);
+    expect(ask(copyPath(), 'SELECT count(*) FROM turns')).to.equal(before);
+    expect(ask(copyPath(), 'PRAGMA integrity_check')).to.equal('ok');
+
+    const second = join(world.folder, 'second.sqlite');
+    expect(await world.engine.migrate(id, { keepAt: second })).to.deep.equal({ from: 2, to: 2, kept: null });
+    expect(existsSync(second)).to.equal(false);
+    expect((await world.engine.check(id)).problem).to.equal(null);
+    await world.engine.use(id, useAll);
+  });
+
+  it('are not copied where nobody says whereto, or where nothing is rewritten', async () => {
+    start(V2);
+    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: 2, kept: null });
+    expect(await world.engine.migrate(adopt(), { keepAt: null })).to.deep.equal({
+      from: 1,
+      to: 2,
+      kept: null,
+    });
+    const { rewritesTables: _, ...cheap } = regions;
+    await restart(defineMigrations([...first, cheap]));
+    const answer = await world.engine.migrate(adopt(), { keepAt: copyPath() });
+    expect(answer).to.deep.equal({ from: 1, to: 2, kept: null });
+    expect(existsSync(copyPath())).to.equal(false);
+  });
+
+  it('stay at their version where the copy cannot be made', async () => {
+    start(V2);
+    const id = adopt();
+    const keepAt = join(world.folder, 'no such folder', 'x.sqlite');
+    const thrown = await world.engine.migrate(id, { keepAt }).catch((error: unknown) => error);
+    expect(thrown).to.match(/ENOENT/);
+    expect(versionOf(fileOf(world, id))).to.equal(1);
+    expect(leftovers(world)).to.deep.equal([]);
+  });
+
+  it('are migrated on their way in', async () => {
+    start(V2);
+    const id = world.ids();
+    const report = await world.engine.importFile(FIXTURE, { id, name: 'Arrived' });
+    expect(report.schemaVersion).to.equal(2);
+    expect(report.rows).to.include({ turns: 8, open_turns: 0 });
+    await world.engine.use(id, useAll);
+  });
+
+  it('are kept as they are, and may be put back, where one is replaced before it was ever opened', async () => {
+    start(V2);
+    const id = adopt();
+    const kept = join(world.folder, 'kept.sqlite');
+    await world.engine.replace({ id, name: 'Acme' }, FIXTURE, kept);
+    expect(versionOf(kept)).to.equal(1);
+    await world.engine.replace({ id, name: 'Acme' }, kept, join(world.folder, 'second.sqlite'));
+    await world.engine.use(id, useAll);
+  });
+
+  it('stay at their version where a migration fails, and only such a tenant is unavailable', async () => {
+    start(V2);
+    const [up, other] = [adopt(), adopt()];
+    await world.engine.migrate(up);
+    await restart(FAILING);
+    const before = hashOf(fileOf(world, other));
+    expect((await faultOf(() => world.engine.use(other, readAll))).code).to.equal('tenant_unavailable');
+    const thrown = await world.engine.migrate(other, { keepAt: copyPath() }).catch((error: unknown) => error);
+    expect(thrown).to.match(/no such table: nowhere/);
+    expect(existsSync(copyPath())).to.equal(false);
+    expect(hashOf(fileOf(world, other))).to.equal(before);
+    expect(companionsOf(fileOf(world, other))).to.deep.equal([]);
+    await world.engine.use(up, useAll);
+    await restart(V2);
+    await world.engine.use(other, useAll);
+  });
+
+  it('cannot be opened by the program that made them once they were migrated, and are not harmed by it', async () => {
+    start(V2);
+    const id = adopt();
+    await world.engine.migrate(id);
+    const newer = join(world.folder, 'newer.sqlite');
+    await world.engine.snapshot(id, newer);
+    await restart(V1);
+    const before = hashOf(fileOf(world, id));
+    expect((await faultOf(() => world.engine.use(id, readAll))).code).to.equal('tenant_unavailable');
+    expect(await world.engine.migrate(id).catch(String)).to.match(
+      /schema version 2; this program knows up to 1/,
+    );
+    const fault = await faultOf(() => world.engine.importFile(newer, { id: world.ids(), name: 'x' }));
+    expect(fault.message).to.match(/schema version 2; this server knows versions up to 1/);
+    expect(hashOf(fileOf(world, id))).to.equal(before);
+  });
+
+  it('are refused where their history is not the one of this program', async () => {
+    start(V2);
+    const path = join(world.folder, 'forged.sqlite');
+    copyFileSync(FIXTURE, path);
+    forge(path, "UPDATE migrations SET hash = 'another'");
+    const fault = await faultOf(() => world.engine.importFile(path, { id: world.ids(), name: 'x' }));
+    expect(fault.code).to.equal('invalid_database');
+    expect(fault.message).to.match(/Migration 1 .* is not the one/);
+  });
+
+  it('are at one version or the other, without a -wal, where the engine closes meanwhile', async () => {
+    start(V2);
+    const id = adopt();
+    const path = fileOf(world, id);
+    grow(path, 24 * 1024 * 1024);
+    const slow = { ...regions, sql: `${regions.sql} ${REWRITES}` };
+    await restart(defineMigrations([...first, slow]));
+    const migrating = faultOf(() => world.engine.migrate(id));
+    await until(() => existsSync(`${path}-wal`));
+    await world.engine.close();
+    expect((await migrating).code).to.equal('overloaded');
+    expect(companionsOf(path)).to.deep.equal([]);
+    expect(versionOf(path)).to.equal(1);
+    expect(ask(path, 'PRAGMA integrity_check')).to.equal('ok');
+  });
+
+  it('are not made out of an empty file', async () => {
+    start(V2);
+    const id = world.ids();
+    writeFileSync(fileOf(world, id), '');
+    expect(await world.engine.migrate(id).catch(String)).to.match(/not a tenant database/);
+    expect(readFileSync(fileOf(world, id))).to.have.length(0);
+  });
+
+  it('are not migrated through a link', async () => {
+    start(V2);
+    const id = adopt();
+    renameSync(fileOf(world, id), copyPath());
+    symlinkSync(copyPath(), fileOf(world, id));
+    expect(await world.engine.migrate(id).catch(String)).to.match(/not a regular file/);
+    expect(versionOf(copyPath())).to.equal(1);
+  });
+
+  it('are brought there many at a time, whoever else asks for them meanwhile', async () => {
+    start(V2);
+    const ids = Array.from({ length: 40 }, adopt);
+    const bad = ids[7] ?? '';
+    forge(fileOf(world, bad), "UPDATE migrations SET name = 'tampered'");
+    const results = await Promise.allSettled([
+      ...ids.map((id) => world.engine.migrate(id, { keepAt: join(world.folder, `${id}.before`) })),
+      ...ids.map((id) => world.engine.use(id, readAll)),
+    ]);
+    expect(results.filter(({ status }) => status === 'rejected')).to.have.length(2);
+    for (const id of ids) await world.engine.quiesce(id);
+    const versions = ids.map((id) => versionOf(fileOf(world, id)));
+    expect(versions.filter((version) => version === 2)).to.have.length(39);
+    expect(versionOf(fileOf(world, bad))).to.equal(1);
+    expect(readdirSync(join(world.folder, '.creating'))).to.deep.equal([]);
+  });
+});
