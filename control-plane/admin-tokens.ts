@@ -31,6 +31,7 @@ export interface AdminTokens {
   find(token: string, address: string): Promise<Actor | undefined>;
   set(token: string): Promise<void>;
   ensure(): Promise<string | null>;
+  exists(): boolean;
 }
 
 export function createAdminTokens(
@@ -113,6 +114,8 @@ export function createAdminTokens(
       if (row && (await inTurn(() => hasher.verify(row.hash, token)))) return;
       store(await inTurn(() => hasher.hash(token)));
     },
+
+    exists: () => selectRow.get() !== undefined,
 
     async ensure() {
       if (selectRow.get()) return null;

@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { and, desc, eq, lt, sql } from 'drizzle-orm';
-import { notFound } from '../tenant-schema/fault.ts';
+import { and, desc, eq, gt, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import { invalid, notFound } from '../tenant-schema/fault.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { Listing, Page } from '../tenant-schema/store.ts';
 import type { Audit } from './audit.ts';
@@ -25,8 +25,12 @@ export interface ApiKeys {
   /** Only inside a transaction, on a tenant that is there. */
   insert(tenantId: string, key: NewKey, actor: Actor): IssuedKey;
   list(tenantId: string, page: Page): Listing<ApiKey>;
+  /** See `ControlPlane.listKeyless`. */
+  listKeyless(): string[];
   /** Only inside a transaction. @throws `not_found` for a key that this tenant does not have. */
-  revoke(tenantId: string, keyId: string, actor: Actor): void;
+  revoke(tenantId: string, keyId: string, actor: Actor, options: { keepManager: boolean }): void;
+  /** Only inside a transaction: all that are not revoked yet; gives how many those were. */
+  revokeAll(tenantId: string): number;
   find(text: string): TenantIdentity | undefined;
   /** Writes down when keys were last used, as far as that is only in memory. */
   flushLastUses(): void;
@@ -92,12 +96,32 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
   /** In memory first: one write a minute instead of one, with its fsync, at every request. */
   function noteUse(keyId: string): void {
     lastUses.set(keyId, clock.now());
-    if (clock.monotonic() - flushedAtMonotonic < LAST_USE_FLUSH_MS) return;
+    if (clock.monotonic() - flushedAtMonotonic >= LAST_USE_FLUSH_MS) tryFlush();
+  }
+
+  function tryFlush(): void {
     try {
       flushLastUses();
     } catch {
       // A disk that takes no writes must not lock tenants out; the uses stay noted for the next minute.
     }
+  }
+
+  /** Whether the tenant would be left without a key that can make keys. */
+  function isLastManager(key: ApiKey): boolean {
+    const usable = db
+      .select({ id: apiKeys.id, scopes: apiKeys.scopes })
+      .from(apiKeys)
+      .where(
+        and(
+          eq(apiKeys.tenantId, key.tenantId),
+          ne(apiKeys.id, key.id),
+          isNull(apiKeys.revokedAt),
+          or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, clock.now())),
+        ),
+      )
+      .all();
+    return key.scopes.includes('manage') && !usable.some(({ scopes }) => scopes.includes('manage'));
   }
 
   return {
@@ -127,19 +151,50 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
     },
 
     list(tenantId, page) {
-      flushLastUses();
+      tryFlush();
       const rows = selectPage.all({ tenantId, before: idBound(page.cursor), count: page.limit + 1 });
       return pageOf(rows.map(toApiKey), page.limit, (key) => key.id);
     },
 
-    revoke(tenantId, keyId, actor) {
+    listKeyless() {
+      const usable = db
+        .select({ id: apiKeys.id })
+        .from(apiKeys)
+        .where(
+          and(
+            eq(apiKeys.tenantId, tenants.id),
+            isNull(apiKeys.revokedAt),
+            or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, clock.now())),
+          ),
+        );
+      return db
+        .select({ id: tenants.id })
+        .from(tenants)
+        .where(and(ne(tenants.status, 'deleted'), notExists(usable)))
+        .all()
+        .map(({ id }) => id);
+    },
+
+    revoke(tenantId, keyId, actor, { keepManager }) {
       const key = selectOne.get({ id: keyId, tenantId });
       if (!key) throw notFound();
       if (key.revokedAt !== null) return;
+      if (keepManager && isLastManager(toApiKey(key))) {
+        throw invalid([
+          { path: 'key_id', message: 'is the last key with the scope "manage"; make another one first' },
+        ]);
+      }
       const revokedAt = clock.now();
       db.update(apiKeys).set({ revokedAt }).where(eq(apiKeys.id, keyId)).run();
       audit({ actor, action: 'key.revoke', tenantId, targetId: keyId, changes: { name: key.name } });
     },
+
+    revokeAll: (tenantId) =>
+      db
+        .update(apiKeys)
+        .set({ revokedAt: clock.now() })
+        .where(and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt)))
+        .run().changes,
 
     find(text) {
       const parsed = parseKey(text);

@@ -6,7 +6,16 @@ import type { Actor } from './types.ts';
 
 export type AuditAction =
   | 'tenant.create'
+  | 'tenant.adopt'
   | 'tenant.update'
+  | 'tenant.clone'
+  | 'tenant.import'
+  | 'tenant.delete'
+  | 'tenant.undelete'
+  | 'tenant.purge'
+  | 'tenant.restore'
+  | 'tenant.export'
+  | 'backup.create'
   | 'key.create'
   | 'key.revoke'
   | 'admin_token.create'

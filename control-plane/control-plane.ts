@@ -1,10 +1,12 @@
 import type { Clock } from '../tenant-schema/clock.ts';
 import type { IdMaker } from '../tenant-schema/ids.ts';
+import { createFileWorker, type FileWorker } from '../tenant-schema/sqlite/file-worker.ts';
 import { createAdminTokens, type TokenHasher } from './admin-tokens.ts';
 import { createApiKeys } from './api-keys.ts';
 import { createAudit } from './audit.ts';
 import { openControlDatabase } from './database.ts';
 import { createTenants } from './tenants.ts';
+import { createTrash, forgetting } from './trash.ts';
 import type { ControlPlane } from './types.ts';
 
 export interface ControlPlaneOptions {
@@ -27,17 +29,33 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
   const audit = createAudit(database);
   const tenants = createTenants(database, audit);
   const apiKeys = createApiKeys(database, audit);
+  const trash = createTrash(database, { audit, tenants, apiKeys });
   const adminTokens = createAdminTokens(database, audit, tokenHasher);
 
   return {
-    addTenant: (id, tenant, actor) =>
+    addTenant: (id, tenant, actor, origin = { action: 'tenant.create' }) =>
       write(() => ({
-        tenant: tenants.insert(id, tenant, actor),
+        tenant: tenants.insert(id, tenant, actor, origin),
         issued: apiKeys.insert(id, { name: 'default' }, actor),
+      })),
+    adoptTenant: (found, actor) =>
+      write(() => ({
+        tenant: tenants.adopt(found, actor),
+        issued: found.status === 'deleted' ? null : apiKeys.insert(found.id, { name: 'default' }, actor),
       })),
     listTenants: tenants.list,
     getTenant: tenants.get,
     updateTenant: tenants.update,
+    countTenants: tenants.count,
+
+    deleteTenant: trash.remove,
+    getDeletedTenant: trash.get,
+    undeleteTenant: trash.restore,
+    beginPurge: trash.beginPurge,
+    listPurging: trash.listPurging,
+    endPurge: trash.endPurge,
+    recordFileEvent: ({ targetId, tenantId, ...event }, actor) =>
+      write(() => audit({ actor, ...event, tenantId, targetId: targetId ?? tenantId })),
 
     createKey: (tenantId, key, actor) =>
       write(() => {
@@ -48,16 +66,27 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
       tenants.get(tenantId);
       return apiKeys.list(tenantId, page);
     },
-    revokeKey: (tenantId, keyId, actor) =>
+    listKeyless: apiKeys.listKeyless,
+    revokeKey: (tenantId, keyId, actor, options = { keepManager: false }) =>
       write(() => {
         tenants.get(tenantId);
-        apiKeys.revoke(tenantId, keyId, actor);
+        apiKeys.revoke(tenantId, keyId, actor, options);
       }),
 
     findByKey: apiKeys.find,
     findAdmin: adminTokens.find,
     setAdminToken: adminTokens.set,
     ensureAdminToken: adminTokens.ensure,
+    hasAdminToken: adminTokens.exists,
+
+    snapshot: (target) =>
+      inWorker((worker) => worker.run('plainCopy', { source: path, target, changes: [] }, null)),
+    copyWithout: (tenantIds, work) =>
+      inWorker((worker) => {
+        const changes = forgetting(tenantIds);
+        return work((source, target) => worker.run('plainCopy', { source, target, changes }, null));
+      }),
+    check: () => inWorker((worker) => worker.run('integrity', { source: path }, null)),
 
     close: () => {
       try {
@@ -67,4 +96,14 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
       }
     },
   };
+}
+
+/** Work on the file itself is rare here: a child process for each. */
+async function inWorker<T>(work: (worker: FileWorker) => Promise<T>): Promise<T> {
+  const worker = createFileWorker({ childrenMax: 1 });
+  try {
+    return await work(worker);
+  } finally {
+    await worker.close();
+  }
 }

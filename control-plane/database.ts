@@ -12,6 +12,10 @@ export interface ControlDatabase {
   ids: IdMaker;
   /** Runs a verb that writes. It takes the write lock first: a read that upgrades later can fail at once. */
   write<T>(work: () => T): T;
+  /** Runs plain SQL inside a `write`. */
+  run(sql: string, parameter: string): void;
+  /** Moves the `-wal` into the file and empties it. */
+  checkpoint(): void;
   close(): void;
 }
 
@@ -32,12 +36,20 @@ export function openControlDatabase(path: string, clock: Clock, ids: IdMaker): C
     closeDatabase(handle);
     throw error;
   }
+  // What is deleted is overwritten in its page: names of customers must not outlive their purge.
+  handle.pragma('secure_delete = ON');
   const db = drizzle({ client: handle });
   return {
     db,
     clock,
     ids,
     write: (work) => db.transaction(work, { behavior: 'immediate' }),
+    run: (sql, parameter) => {
+      handle.prepare(sql).run(parameter);
+    },
+    checkpoint: () => {
+      handle.pragma('wal_checkpoint(TRUNCATE)');
+    },
     close: () => {
       closeDatabase(handle);
     },

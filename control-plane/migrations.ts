@@ -56,4 +56,12 @@ export const controlMigrations = defineMigrations([
       ) STRICT, WITHOUT ROWID;
     `,
   },
+  {
+    version: 2,
+    name: 'the trash',
+    sql: `
+      ALTER TABLE tenants ADD COLUMN deleted_at INTEGER;
+      ALTER TABLE tenants ADD COLUMN purging INTEGER NOT NULL DEFAULT 0 CHECK (purging IN (0, 1));
+    `,
+  },
 ]);

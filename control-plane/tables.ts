@@ -14,6 +14,10 @@ export const tenants = sqliteTable(
     /** Only the limits that are set. */
     limits: text('limits', { mode: 'json' }).$type<Partial<TenantLimits>>().notNull(),
     createdAt: integer('created_at').notNull(),
+    /** Set where the status is `deleted`. */
+    deletedAt: integer('deleted_at'),
+    /** Its files are being removed for good: there is no way back, and a start of the server goes on with it. */
+    purging: integer('purging', { mode: 'boolean' }).notNull().default(false),
   },
   (table) => [index('tenants_by_status').on(table.status, table.id)],
 );

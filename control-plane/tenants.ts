@@ -1,12 +1,22 @@
 import { isDeepStrictEqual } from 'node:util';
 import { and, desc, eq, lt, ne, sql } from 'drizzle-orm';
 import { notFound } from '../tenant-schema/fault.ts';
+import { mergeByKey, mergeMetadata } from '../tenant-schema/json.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
 import type { Audit } from './audit.ts';
 import type { ControlDatabase } from './database.ts';
 import { tenants } from './tables.ts';
-import type { Actor, NewTenant, Tenant, TenantLimits, TenantPatch, TenantStatus } from './types.ts';
+import type {
+  Actor,
+  FoundTenant,
+  NewTenant,
+  Tenant,
+  TenantLimits,
+  TenantOrigin,
+  TenantPatch,
+  TenantStatus,
+} from './types.ts';
 
 const UNLIMITED: TenantLimits = {
   requests_per_minute: null,
@@ -20,15 +30,24 @@ const UNLIMITED: TenantLimits = {
 type TenantRow = typeof tenants.$inferSelect;
 
 /** A row as the rest of the program sees it: every limit is named, null where there is none. */
-export const toTenant = (row: TenantRow): Tenant => ({ ...row, limits: { ...UNLIMITED, ...row.limits } });
+export function toTenant({ deletedAt, purging: _, ...row }: TenantRow): Tenant {
+  return {
+    ...row,
+    limits: { ...UNLIMITED, ...row.limits },
+    ...(deletedAt !== null && { deletedAt }),
+  };
+}
 
 export interface Tenants {
   /** Only inside a transaction. */
-  insert(id: string, tenant: NewTenant, actor: Actor): Tenant;
+  insert(id: string, tenant: NewTenant, actor: Actor, origin: TenantOrigin): Tenant;
+  /** Only inside a transaction: a row for a tenant whose file was found. */
+  adopt(found: FoundTenant, actor: Actor): Tenant;
   list(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
   /** @throws `not_found` also for a deleted tenant. */
   get(id: string): Tenant;
   update(id: string, patch: TenantPatch, actor: Actor): Tenant;
+  count(): Record<TenantStatus, number>;
 }
 
 export function createTenants({ db, clock, write }: ControlDatabase, audit: Audit): Tenants {
@@ -41,6 +60,8 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
       metadata: sql.placeholder('metadata'),
       limits: sql.placeholder('limits'),
       createdAt: sql.placeholder('createdAt'),
+      deletedAt: sql.placeholder('deletedAt'),
+      purging: false,
     })
     .prepare();
   const selectLive = db
@@ -72,7 +93,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
   return {
     get,
 
-    insert(id, { name, metadata = {}, limits = {} }, actor) {
+    insert(id, { name, metadata = {}, limits = {} }, actor, origin) {
       const row: TenantRow = {
         id,
         name,
@@ -80,17 +101,39 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
         metadata,
         limits: mergeByKey({}, limits),
         createdAt: clock.now(),
+        deletedAt: null,
+        purging: false,
       };
       insert.run(row);
       const tenant = toTenant(row);
       audit({
         actor,
-        action: 'tenant.create',
+        action: origin.action,
         tenantId: id,
         targetId: id,
-        changes: describeChanges({ metadata: {}, limits: UNLIMITED }, tenant),
+        changes: {
+          ...(origin.action === 'tenant.clone' && { source_id: origin.sourceId }),
+          ...describeChanges({ metadata: {}, limits: UNLIMITED }, tenant),
+        },
       });
       return tenant;
+    },
+
+    adopt({ id, name, status, createdAt }, actor) {
+      const deletedAt = status === 'deleted' ? clock.now() : null;
+      const row: TenantRow = {
+        id,
+        name,
+        status,
+        metadata: {},
+        limits: {},
+        createdAt,
+        deletedAt,
+        purging: false,
+      };
+      insert.run(row);
+      audit({ actor, action: 'tenant.adopt', tenantId: id, targetId: id, changes: { name, status } });
+      return toTenant(row);
     },
 
     list({ status }, page) {
@@ -106,7 +149,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
           ...before,
           name: patch.name ?? before.name,
           status: patch.status ?? before.status,
-          metadata: mergeByKey(before.metadata, patch.metadata ?? {}),
+          metadata: mergeMetadata(before.metadata, patch.metadata ?? {}),
           limits: { ...UNLIMITED, ...mergeByKey(before.limits, patch.limits ?? {}) },
         };
         const changes = describeChanges(before, after);
@@ -123,18 +166,18 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
         audit({ actor, action: 'tenant.update', tenantId: id, targetId: id, changes });
         return after;
       }),
-  };
-}
 
-/** `base` with the keys of `changes` on top; null removes a key, undefined leaves it. */
-function mergeByKey(base: object, changes: object): JsonObject {
-  const merged = new Map<string, unknown>(Object.entries(base));
-  for (const [key, value] of Object.entries(changes)) {
-    if (value === null) merged.delete(key);
-    else if (value !== undefined) merged.set(key, value);
-  }
-  // Not assigned key by key: a client may name one `__proto__`.
-  return Object.fromEntries(merged);
+    count() {
+      const rows = db
+        .select({ status: tenants.status, count: sql<number>`count(*)` })
+        .from(tenants)
+        .groupBy(tenants.status)
+        .all();
+      const counts: Record<TenantStatus, number> = { active: 0, suspended: 0, deleted: 0 };
+      for (const { status, count } of rows) counts[status] = count;
+      return counts;
+    },
+  };
 }
 
 type Described = Pick<Tenant, 'metadata' | 'limits'> & Partial<Tenant>;

@@ -1,3 +1,4 @@
+import type { FileReport } from '../tenant-schema/engine.ts';
 import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
 
 export type TenantStatus = 'active' | 'suspended' | 'deleted';
@@ -20,6 +21,8 @@ export interface Tenant {
   metadata: JsonObject;
   limits: TenantLimits;
   createdAt: number;
+  /** Only where the status is `deleted`. */
+  deletedAt?: number;
 }
 
 /** `chat`: turns. `read`: every GET. `manage`: configs, keys, export, changes to conversations. */
@@ -61,6 +64,29 @@ export interface NewTenant {
   limits?: Partial<TenantLimits> | undefined;
 }
 
+/** Where a new tenant's data came from. */
+export type TenantOrigin =
+  | { action: 'tenant.create' }
+  | { action: 'tenant.import' }
+  | { action: 'tenant.clone'; sourceId: string };
+
+/** What was done with a tenant's file, which control.db itself knows nothing of. */
+export interface FileEvent {
+  action: 'tenant.restore' | 'tenant.export' | 'backup.create';
+  tenantId: string;
+  /** The backup's id, where there is one. */
+  targetId?: string;
+  changes?: JsonObject;
+}
+
+/** A tenant as its file tells of it, where the row is lost. */
+export interface FoundTenant {
+  id: string;
+  name: string;
+  status: 'active' | 'deleted';
+  createdAt: number;
+}
+
 /** As a `PATCH` body: `metadata` and `limits` are merged by key, null removes. */
 export interface TenantPatch {
   name?: string | undefined;
@@ -87,16 +113,52 @@ export interface TenantIdentity {
  * writes its audit row in the same one. Verbs throw `Fault('not_found')` for ids that are not there.
  */
 export interface ControlPlane {
-  /** Adds the tenant with its first key (named `default`). The tenant's database must exist before. */
-  addTenant(id: string, tenant: NewTenant, actor: Actor): { tenant: Tenant; issued: IssuedKey };
+  /**
+   * Adds the tenant with its first key (named `default`). The tenant's database must exist before.
+   * @param origin `tenant.create` when absent.
+   */
+  addTenant(
+    id: string,
+    tenant: NewTenant,
+    actor: Actor,
+    origin?: TenantOrigin,
+  ): { tenant: Tenant; issued: IssuedKey };
+  /**
+   * Adds a row for a tenant whose file is there and whose row is lost, with a first key unless it is deleted.
+   * Its metadata and limits stay lost.
+   */
+  adoptTenant(found: FoundTenant, actor: Actor): { tenant: Tenant; issued: IssuedKey | null };
   /** Without a status: every tenant that is not deleted. */
   listTenants(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
   getTenant(id: string): Tenant;
   updateTenant(id: string, patch: TenantPatch, actor: Actor): Tenant;
+  /** Counts by status; costs a look at an index. */
+  countTenants(): Record<TenantStatus, number>;
 
+  /** Marks the tenant as deleted; its keys are dead for good when this returns. */
+  deleteTenant(id: string, actor: Actor): Tenant;
+  /** A tenant that is deleted and not being purged. @throws `not_found` */
+  getDeletedTenant(id: string): Tenant;
+  /** Makes a deleted tenant active again, with one new key. The old ones stay dead. */
+  undeleteTenant(id: string, actor: Actor): { tenant: Tenant; issued: IssuedKey };
+  /** As `deleteTenant`, for a tenant that is deleted already too, and from here there is no way back. */
+  beginPurge(id: string, actor: Actor): void;
+  /** Tenants whose purge has begun and not ended. */
+  listPurging(): string[];
+  /**
+   * The end of a purge: removes the row, the keys and what the audit says of them, names above all. Who did what and
+   * when stays. Nothing of it is left in the file or its `-wal`.
+   */
+  endPurge(id: string, actor: Actor): void;
+  /** Writes an audit row about a tenant's file. */
+  recordFileEvent(event: FileEvent, actor: Actor): void;
+
+  /** The ids of tenants, deleted ones apart, that no key opens: each is revoked or expired. */
+  listKeyless(): string[];
   createKey(tenantId: string, key: NewKey, actor: Actor): IssuedKey;
   listKeys(tenantId: string, page: Page): Listing<ApiKey>;
-  revokeKey(tenantId: string, keyId: string, actor: Actor): void;
+  /** @param options.keepManager refuses to take the tenant's last key that can manage keys; default false */
+  revokeKey(tenantId: string, keyId: string, actor: Actor, options?: { keepManager: boolean }): void;
 
   /**
    * Whom the text of a key speaks for, read from the database at each call; undefined for a text that is
@@ -114,6 +176,22 @@ export interface ControlPlane {
   setAdminToken(token: string): Promise<void>;
   /** Makes an admin token where there is none and gives its text, which exists only here; else null. */
   ensureAdminToken(): Promise<string | null>;
+  /** False until the first start has come to its end. */
+  hasAdminToken(): boolean;
 
+  /**
+   * Copies control.db, as of one moment and checked, into the new file `target`, off the event loop. On the disk when
+   * this resolves; the caller removes what is left where it throws.
+   */
+  snapshot(target: string): Promise<FileReport>;
+  /**
+   * Lets `work` make new copies of earlier ones, as `snapshot` does, without the rows and names of these tenants.
+   */
+  copyWithout(
+    tenantIds: readonly string[],
+    work: (copy: (source: string, target: string) => Promise<FileReport>) => Promise<void>,
+  ): Promise<void>;
+  /** What is wrong with control.db, off the event loop; null where it is sound. */
+  check(): Promise<string | null>;
   close(): void;
 }

@@ -1,0 +1,119 @@
+import { and, desc, eq } from 'drizzle-orm';
+import { notFound } from '../tenant-schema/fault.ts';
+import type { ApiKeys } from './api-keys.ts';
+import type { Audit } from './audit.ts';
+import type { ControlDatabase } from './database.ts';
+import { tenants as tenantRows } from './tables.ts';
+import { type Tenants, toTenant } from './tenants.ts';
+import type { ControlPlane } from './types.ts';
+
+export interface Trash {
+  remove: ControlPlane['deleteTenant'];
+  get: ControlPlane['getDeletedTenant'];
+  restore: ControlPlane['undeleteTenant'];
+  beginPurge: ControlPlane['beginPurge'];
+  listPurging: ControlPlane['listPurging'];
+  endPurge: ControlPlane['endPurge'];
+}
+
+/** What a purge does to the rows of control.db, as plain SQL so that copies of the file can be treated alike. */
+const FORGET = [
+  'DELETE FROM api_keys WHERE tenant_id = ?',
+  'DELETE FROM tenants WHERE id = ?',
+  "UPDATE audit SET changes = '{}' WHERE tenant_id = ?",
+];
+
+/** The statements that take these tenants out of a copy of control.db, each with its parameter. */
+export const forgetting = (tenantIds: readonly string[]): [sql: string, parameter: string][] =>
+  tenantIds.flatMap((id) => FORGET.map((statement): [string, string] => [statement, id]));
+
+/** Tenants on their way out: what was deleted can come back, what is being purged cannot. */
+export function createTrash(
+  { db, clock, write, run, checkpoint }: ControlDatabase,
+  parts: { audit: Audit; tenants: Tenants; apiKeys: ApiKeys },
+): Trash {
+  const { audit, tenants, apiKeys } = parts;
+
+  const find = (id: string) =>
+    db
+      .select()
+      .from(tenantRows)
+      .where(and(eq(tenantRows.id, id), eq(tenantRows.status, 'deleted'), eq(tenantRows.purging, false)))
+      .get();
+
+  const isPurging = (id: string): boolean =>
+    db
+      .select()
+      .from(tenantRows)
+      .where(and(eq(tenantRows.id, id), eq(tenantRows.purging, true)))
+      .get() !== undefined;
+
+  const get: Trash['get'] = (id) => {
+    const row = find(id);
+    if (!row) throw notFound();
+    return toTenant(row);
+  };
+
+  const remove: Trash['remove'] = (id, actor) =>
+    write(() => {
+      const before = tenants.get(id);
+      const deletedAt = clock.now();
+      db.update(tenantRows).set({ status: 'deleted', deletedAt }).where(eq(tenantRows.id, id)).run();
+      const revokedKeys = apiKeys.revokeAll(id);
+      const status = { from: before.status, to: 'deleted' };
+      audit({
+        actor,
+        action: 'tenant.delete',
+        tenantId: id,
+        targetId: id,
+        changes: { status, revoked_keys: revokedKeys },
+      });
+      return { ...before, status: 'deleted', deletedAt };
+    });
+
+  return {
+    remove,
+    get,
+
+    restore: (id, actor) =>
+      write(() => {
+        get(id);
+        db.update(tenantRows).set({ status: 'active', deletedAt: null }).where(eq(tenantRows.id, id)).run();
+        audit({
+          actor,
+          action: 'tenant.undelete',
+          tenantId: id,
+          targetId: id,
+          changes: { status: { from: 'deleted', to: 'active' } },
+        });
+        return { tenant: tenants.get(id), issued: apiKeys.insert(id, { name: 'default' }, actor) };
+      }),
+
+    beginPurge: (id, actor) =>
+      write(() => {
+        if (isPurging(id)) return;
+        if (!find(id)) remove(id, actor);
+        db.update(tenantRows).set({ purging: true }).where(eq(tenantRows.id, id)).run();
+      }),
+
+    listPurging: () =>
+      db
+        .select({ id: tenantRows.id })
+        .from(tenantRows)
+        .where(and(eq(tenantRows.status, 'deleted'), eq(tenantRows.purging, true)))
+        .orderBy(desc(tenantRows.id))
+        .all()
+        .map(({ id }) => id),
+
+    endPurge: (id, actor) => {
+      // A use that was only noted in memory would find no row any more.
+      apiKeys.flushLastUses();
+      write(() => {
+        if (!isPurging(id)) return;
+        for (const [statement, parameter] of forgetting([id])) run(statement, parameter);
+        audit({ actor, action: 'tenant.purge', tenantId: id, targetId: id });
+      });
+      checkpoint();
+    },
+  };
+}
