@@ -25,6 +25,8 @@ export interface ChatAnswer {
   finishReason: FinishReason;
   model: string;
   usage: TokenUsage;
+  /** True where `usage` was guessed from bytes because the provider never said. */
+  usageEstimated: boolean;
   costMicroUsd: number | null;
 }
 

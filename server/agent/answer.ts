@@ -1,5 +1,6 @@
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
+import { isNestedDeeper, NESTING_MAX } from '../../tenant-schema/json.ts';
 import type { MessageDraft, ProviderData, TokenUsage, ToolCall } from '../../tenant-schema/store.ts';
 import type { FinishReason, ProviderEvent, ProviderRequest } from '../providers/provider.ts';
 import type { TurnEvent } from './agent.ts';
@@ -7,8 +8,9 @@ import { estimateInputTokens, estimateTokens, NO_USAGE } from './usage.ts';
 
 /** An answer beyond this many bytes is a fault of the provider, not something to keep in memory. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
-/** Longer ids of tool calls are replaced: providers refuse them in a history. */
-const CALL_ID_CHARS_MAX = 128;
+/** Other ids of tool calls are replaced: providers refuse them in a history, or clients could not send them back. */
+const USABLE_CALL_ID = /^[\x21-\x7e]{1,128}$/;
+const CALL_NAME_CHARS_MAX = 200;
 
 /** Puts a model's answer together out of its events. */
 export class Answer {
@@ -44,7 +46,7 @@ export class Answer {
         return { type: 'text', text };
       }
       case 'tool_call': {
-        const call = { ...event.call, id: this.#uniqueCallId(event.call.id) };
+        const call = { ...requireUsable(event.call), id: this.#uniqueCallId(event.call.id) };
         this.#grow(Buffer.byteLength(JSON.stringify(call)));
         this.#calls.push(call);
         return { type: 'tool_call', call };
@@ -112,8 +114,14 @@ export class Answer {
     return { usage: this.#estimate(), usageEstimated: true };
   }
 
-  /** As `finalUsage` for an answer that was broken off, whose output the provider has not counted to the end. */
-  brokenUsage(): { usage: TokenUsage; usageEstimated: boolean } {
+  /**
+   * As `finalUsage` for a turn that failed. The provider's figures count where they came, but of an answer that was
+   * broken off it has not counted the output to its end.
+   * @param worked whether the provider was at work though nothing of it was seen
+   */
+  brokenUsage(worked: boolean): { usage: TokenUsage; usageEstimated: boolean } {
+    if (this.#finishReason !== null) return this.finalUsage();
+    if (!worked && !this.hasOutput && !this.#usage) return { usage: NO_USAGE, usageEstimated: false };
     const estimate = this.#estimate();
     if (!this.#usage) return { usage: estimate, usageEstimated: true };
     if (this.#usage.outputTokens >= estimate.outputTokens)
@@ -137,9 +145,24 @@ export class Answer {
   }
 
   #uniqueCallId(given: string): string {
-    const usable = given !== '' && given.length <= CALL_ID_CHARS_MAX && !this.#usedCallIds.has(given);
+    const usable = USABLE_CALL_ID.test(given) && !this.#usedCallIds.has(given);
     const id = usable ? given : `call_${this.#ids().replaceAll('-', '')}`;
     this.#usedCallIds.add(id);
     return id;
   }
+}
+
+/** @throws `upstream_invalid` for a call that a client could not answer or that could not be stored */
+function requireUsable(call: ToolCall): ToolCall {
+  const { name } = call;
+  if (name.length > CALL_NAME_CHARS_MAX || name.includes('\0') || !name.isWellFormed()) {
+    throw new Fault('upstream_invalid', 'The provider called a tool by a name that cannot be one.');
+  }
+  if (isNestedDeeper(call.arguments, NESTING_MAX)) {
+    throw new Fault(
+      'upstream_invalid',
+      `The arguments of a tool call are nested deeper than ${NESTING_MAX} levels.`,
+    );
+  }
+  return call;
 }

@@ -1,3 +1,4 @@
+import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
 import type { TenantIdentity } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
@@ -7,6 +8,7 @@ import type {
   BegunTurn,
   Config,
   JsonObject,
+  TenantStore,
   ToolConfig,
   TurnFigures,
   TurnStatus,
@@ -18,7 +20,9 @@ import type { Agent, ChatAnswer, ChatRequest, Turn, TurnEvent } from './agent.ts
 import { Answer } from './answer.ts';
 import { RunningTurns } from './running.ts';
 import { renderTemplate } from './template.ts';
-import { NO_USAGE } from './usage.ts';
+
+/** How long the end of a turn waits for a locked file, again and again, before it is given up. */
+const SETTLE_WAITS_MS = [20, 50, 100, 200, 500, 1000, 1000, 1000, 2000, 2000];
 
 export interface AgentParts {
   engine: TenantEngine;
@@ -38,7 +42,7 @@ export interface AgentParts {
 }
 
 export function createAgent(parts: AgentParts): Agent {
-  const { engine, providers } = parts;
+  const { engine, providers, clock } = parts;
   const running = new RunningTurns();
 
   return {
@@ -47,6 +51,7 @@ export function createAgent(parts: AgentParts): Agent {
     async begin(request) {
       const tenantId = request.identity.tenant.id;
       const controller = new AbortController();
+      let system = '';
       for (;;) {
         await running.unpaused(tenantId);
         const begun = await engine.use(tenantId, (store) => {
@@ -60,14 +65,21 @@ export function createAgent(parts: AgentParts): Agent {
             metadata: request.metadata,
             input: request.input,
             historyBytesMax: parts.historyBytesMax,
-            admit: (config) => requireProvider(config, request.identity, providers),
+            storageBytesMax: request.identity.tenant.limits.storage_bytes_max,
+            admit(config) {
+              requireProvider(config, request.identity, providers);
+              // Here, where what is wrong with it still refuses the turn.
+              system = renderSystem(config, request, clock);
+            },
             isRunning: (turnId) => running.has(turnId),
           });
           // In the same tick as the transaction, so that no other turn can take this one for lost.
           running.add(turn.id, tenantId, controller);
           return turn;
         });
-        if (begun) return createTurn(parts, request, begun, controller, () => running.remove(begun.id));
+        if (begun) {
+          return createTurn(parts, { tenantId, begun, system, controller }, () => running.remove(begun.id));
+        }
       }
     },
 
@@ -97,20 +109,22 @@ function requireProvider(
   return name;
 }
 
-function createTurn(
-  parts: AgentParts,
-  request: ChatRequest,
-  begun: BegunTurn,
-  controller: AbortController,
-  onSettled: () => void,
-): Turn {
-  const { engine, clock } = parts;
-  const tenantId = request.identity.tenant.id;
+interface AdmittedTurn {
+  tenantId: string;
+  begun: BegunTurn;
+  /** The rendered system prompt. */
+  system: string;
+  controller: AbortController;
+}
+
+function createTurn(parts: AgentParts, admitted: AdmittedTurn, onSettled: () => void): Turn {
+  const { clock } = parts;
+  const { tenantId, begun, controller } = admitted;
   const provider = begun.config.modelConfig.provider as ProviderName;
   const startedAt = clock.monotonic();
   let firstTokenAt: number | null = null;
 
-  const question = toProviderRequest(begun, request, clock);
+  const question = toProviderRequest(begun, admitted.system);
   const answer = new Answer(question, parts.ids);
 
   const figures = (usage: Pick<TurnFigures, 'usage' | 'usageEstimated'>): TurnFigures => ({
@@ -124,11 +138,14 @@ function createTurn(
   const ask = async (emit: (event: TurnEvent) => void | Promise<void>): Promise<void> => {
     const { signal } = controller;
     signal.throwIfAborted();
+    const aborted = whenAborted(signal);
     for await (const event of parts.providers.get(provider).stream(question, { signal })) {
       const told = answer.add(event);
       if (told) {
         firstTokenAt ??= clock.monotonic();
-        await emit(told);
+        // A client that takes nothing off its connection must not hold the turn past its abort.
+        const taken = emit(told);
+        if (taken) await Promise.race([taken, aborted]);
       }
       // Once the answer is whole it is kept, whoever has left.
       if (event.type !== 'end') signal.throwIfAborted();
@@ -140,7 +157,7 @@ function createTurn(
 
   const finish = async (): Promise<ChatAnswer> => {
     const end = figures(answer.finalUsage());
-    const stored = await engine.use(tenantId, (store) =>
+    const stored = await settle((store) =>
       store.finishTurn(begun, {
         ...end,
         status: 'ok',
@@ -158,8 +175,22 @@ function createTurn(
       finishReason: answer.finishReason ?? 'stop',
       model: begun.config.modelConfig.model,
       usage: end.usage,
+      usageEstimated: end.usageEstimated,
       costMicroUsd: end.costMicroUsd,
     };
+  };
+
+  /** Writes the end of the turn. What keeps it from being written may pass: another program's lock on the file. */
+  const settle = async (write: (store: TenantStore) => boolean): Promise<boolean> => {
+    for (const waitMs of SETTLE_WAITS_MS) {
+      try {
+        return await parts.engine.use(tenantId, write);
+      } catch (error) {
+        if (!(error instanceof Fault) || error.code !== 'overloaded') throw error;
+        await setTimeoutPromise(waitMs);
+      }
+    }
+    return parts.engine.use(tenantId, write);
   };
 
   /** Settles a turn that has no whole answer. Never throws: the caller has a better reason to tell. */
@@ -167,11 +198,9 @@ function createTurn(
     const aborted = controller.signal.aborted && fault.code !== 'upstream_timeout';
     const status = aborted ? 'aborted' : 'error';
     const errorCode = fault.code;
-    // A provider that was cut off has worked; one that failed before its first word has not.
-    const counted = aborted || answer.hasOutput;
-    const end = figures(counted ? answer.brokenUsage() : { usage: NO_USAGE, usageEstimated: false });
+    const end = figures(answer.brokenUsage(aborted));
     try {
-      await engine.use(tenantId, (store) =>
+      await settle((store) =>
         aborted && answer.hasText
           ? store.finishTurn(begun, {
               ...end,
@@ -214,7 +243,14 @@ function createTurn(
         await ask(emit);
         return await finish();
       } catch (error) {
-        const fault = toFault(controller.signal.aborted ? controller.signal.reason : error);
+        const { aborted, reason } = controller.signal;
+        if (aborted && error !== reason) {
+          parts.log.error(
+            { err: error, tenant_id: tenantId, turn_id: begun.id },
+            'a turn failed while it was aborted',
+          );
+        }
+        const fault = toFault(aborted ? reason : error);
         await settleBroken(fault);
         throw fault;
       } finally {
@@ -234,16 +270,28 @@ const toFault = (error: unknown): Fault =>
     ? error
     : new Fault('internal_error', 'The server failed to answer; its log says why.', { cause: error });
 
-function toProviderRequest(begun: BegunTurn, request: ChatRequest, clock: Clock): ProviderRequest {
+/** Rejects with the signal's reason when it is aborted; nobody has to listen. */
+function whenAborted(signal: AbortSignal): Promise<never> {
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  aborted.catch(() => {});
+  return aborted;
+}
+
+const renderSystem = (config: Config, request: ChatRequest, clock: Clock): string =>
+  renderTemplate(config.systemPrompt, {
+    ...request.templateVars,
+    tenant_name: request.identity.tenant.name,
+    agent_name: config.name,
+    date: new Date(clock.now()).toISOString().slice(0, 10),
+  });
+
+function toProviderRequest(begun: BegunTurn, system: string): ProviderRequest {
   const { provider: _, model, ...parameters } = begun.config.modelConfig;
   return {
     model,
-    system: renderTemplate(begun.config.systemPrompt, {
-      ...request.templateVars,
-      tenant_name: request.identity.tenant.name,
-      agent_name: begun.config.name,
-      date: new Date(clock.now()).toISOString().slice(0, 10),
-    }),
+    system,
     messages: [...begun.history, ...begun.input],
     tools: begun.config.toolsConfig.map(toToolDefinition),
     parameters,

@@ -1,4 +1,5 @@
 import type { MessageDraft, TokenUsage } from '../../tenant-schema/store.ts';
+import { estimateTokens } from '../providers/estimate.ts';
 import type { ProviderRequest } from '../providers/provider.ts';
 
 export const NO_USAGE: TokenUsage = {
@@ -8,13 +9,7 @@ export const NO_USAGE: TokenUsage = {
   reasoningTokens: 0,
 };
 
-/**
- * Rule of thumb of both vendors for English text. Good enough for what was never reported; a real tokenizer
- * can be held up for seconds by a text that a tenant chose.
- */
-const BYTES_PER_TOKEN = 4;
-
-export const estimateTokens = (bytes: number): number => Math.ceil(bytes / BYTES_PER_TOKEN);
+export { estimateTokens };
 
 /** Estimated input tokens of a request, from its bytes. */
 export function estimateInputTokens(request: ProviderRequest): number {

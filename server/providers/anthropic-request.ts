@@ -1,12 +1,24 @@
-import { createHash } from 'node:crypto';
-import type { JsonObject, MessageDraft } from '../../tenant-schema/store.ts';
+import type { JsonObject, MessageDraft, ToolCall } from '../../tenant-schema/store.ts';
+import { fittingId, fittingName } from './fitting.ts';
 import type { ProviderRequest } from './provider.ts';
 import { countOf, isObject } from './upstream.ts';
 
-/** Thinking as the API signed it; it must come back word for word, before the calls that it led to. */
+/** Thinking as the API signed it; it must come back word for word, where it stood in the answer. */
 export type ThinkingBlock =
   | { type: 'thinking'; thinking: string; signature: string }
   | { type: 'redacted_thinking'; data: string };
+
+/** What is kept of an answer with thinking: all its blocks in order, but not what the message itself holds. */
+export interface AnthropicProviderData {
+  blocks: KeptBlock[];
+}
+
+export type KeptBlock =
+  | ThinkingBlock
+  /** The next `length` UTF-16 units of the message's text. */
+  | { type: 'text'; length: number }
+  /** The next of the message's calls, of which the turn may have replaced the id. */
+  | { type: 'tool_use' };
 
 /**
  * The API demands `max_tokens`, our clients need not name it. Every model the API has had can write this many,
@@ -24,7 +36,10 @@ interface WireMessage {
 
 /** The body of a streamed Messages request. */
 export function requestBody(request: ProviderRequest, provider: string): JsonObject {
-  const { parameters } = request;
+  // Where Chat Completions takes null for "not set", Messages refuses it.
+  const parameters = Object.fromEntries(
+    Object.entries(request.parameters).filter(([, value]) => value !== null),
+  );
   const messages = wireMessages(request.messages, provider);
   return {
     max_tokens: maxTokensDefault(parameters),
@@ -56,7 +71,7 @@ function wireTools(request: ProviderRequest): JsonObject {
   // A history with tool calls is refused where no tools are given; these may be seen, not called.
   const names = new Set(
     request.messages.flatMap((message) =>
-      message.role === 'assistant' ? message.toolCalls.map((call) => call.name) : [],
+      message.role === 'assistant' ? message.toolCalls.map((call) => fittingName(call.name)) : [],
     ),
   );
   if (names.size === 0) return {};
@@ -90,29 +105,54 @@ const textBlocks = (text: string | null): JsonObject[] =>
 
 const toolResult = (message: MessageDraft & { role: 'tool' }): JsonObject => ({
   type: 'tool_result',
-  tool_use_id: fittingId(message.toolCallId),
+  tool_use_id: fittingId(message.toolCallId, 'plain'),
   ...(message.content.trim() === '' ? {} : { content: message.content }),
   ...(message.isError ? { is_error: true } : {}),
 });
 
-function assistantBlocks(message: MessageDraft & { role: 'assistant' }, provider: string): JsonObject[] {
-  const said: JsonObject[] = [
-    ...textBlocks(message.content),
-    ...message.toolCalls.map((call) => ({
-      type: 'tool_use',
-      id: fittingId(call.id),
-      name: call.name,
-      input: call.arguments,
-    })),
-  ];
-  return said.length === 0 ? [] : [...keptThinking(message, provider), ...said];
-}
+type AssistantMessage = MessageDraft & { role: 'assistant' };
 
-function keptThinking(message: MessageDraft & { role: 'assistant' }, provider: string): JsonObject[] {
+const toolUse = (call: ToolCall): JsonObject => ({
+  type: 'tool_use',
+  id: fittingId(call.id, 'plain'),
+  name: fittingName(call.name),
+  input: call.arguments,
+});
+
+function assistantBlocks(message: AssistantMessage, provider: string): JsonObject[] {
   const data = message.providerData?.provider === provider ? message.providerData.data : null;
-  return isObject(data) && Array.isArray(data.thinking) ? data.thinking.filter(isObject) : [];
+  const kept = isObject(data) && Array.isArray(data.blocks) ? data.blocks.filter(isObject) : [];
+  const inOrder = blocksInOrder(message, kept);
+  if (inOrder !== null) return inOrder;
+
+  const said = [...textBlocks(message.content), ...message.toolCalls.map(toolUse)];
+  // Earlier versions kept the thinking alone.
+  const thinking = isObject(data) && Array.isArray(data.thinking) ? data.thinking.filter(isObject) : [];
+  return said.length === 0 ? [] : [...thinking, ...kept.filter(isThinking), ...said];
 }
 
-/** Ids of other providers may hold what this one refuses; the same id always becomes the same one. */
-const fittingId = (id: string): string =>
-  /^[a-zA-Z0-9_-]+$/.test(id) ? id : `toolu_${createHash('sha256').update(id).digest('hex').slice(0, 32)}`;
+/** The answer as it came; null where what was kept does not belong to the message's text and calls. */
+function blocksInOrder(message: AssistantMessage, kept: JsonObject[]): JsonObject[] | null {
+  const text = message.content ?? '';
+  let told = 0;
+  let called = 0;
+  const blocks: JsonObject[] = [];
+  for (const block of kept) {
+    if (isThinking(block)) {
+      blocks.push(block);
+    } else if (block.type === 'text') {
+      const end = told + countOf(block.length);
+      blocks.push(...textBlocks(text.slice(told, end)));
+      told = end;
+    } else if (block.type === 'tool_use') {
+      blocks.push(...message.toolCalls.slice(called, called + 1).map(toolUse));
+      called += 1;
+    }
+  }
+  if (told !== text.length || called !== message.toolCalls.length) return null;
+  // The API refuses thinking that nothing follows.
+  return blocks.slice(0, blocks.findLastIndex((block) => !isThinking(block)) + 1);
+}
+
+const isThinking = (block: JsonObject): boolean =>
+  block.type === 'thinking' || block.type === 'redacted_thinking';

@@ -1,6 +1,11 @@
 import Anthropic from '@anthropic-ai/sdk';
-import type { JsonObject, TokenUsage } from '../../tenant-schema/store.ts';
-import { requestBody, type ThinkingBlock } from './anthropic-request.ts';
+import type { JsonObject, ProviderData, TokenUsage } from '../../tenant-schema/store.ts';
+import {
+  type AnthropicProviderData,
+  type KeptBlock,
+  requestBody,
+  type ThinkingBlock,
+} from './anthropic-request.ts';
 import { invalidAnswer } from './errors.ts';
 import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
 import { withHeaders } from './transport.ts';
@@ -9,6 +14,8 @@ import {
   type CallDraft,
   chunksOf,
   countOf,
+  createHiddenCount,
+  isCut,
   isObject,
   SDK_TIMEOUT_MS,
   settleFinish,
@@ -40,7 +47,11 @@ interface Usage {
   output_tokens_details?: { thinking_tokens?: number | null } | null;
 }
 
-type Block = { call: CallDraft & { wholeInput: unknown } } | { thinking: ThinkingBlock };
+type Block =
+  | { call: CallDraft & { wholeInput: unknown } }
+  | { thinking: ThinkingBlock }
+  /** The text itself has gone to the client. */
+  | { textLength: number };
 
 /** Speaks Messages, always streamed. */
 export function createAnthropic(options: AdapterOptions & { apiKey: string }): Provider {
@@ -66,11 +77,12 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
       const start = (): PromiseLike<AsyncIterable<StreamEvent>> =>
         client.post<AsyncIterable<StreamEvent>>('/v1/messages', { body, stream: true, signal });
 
+      const countHidden = createHiddenCount(options);
       const blocks = new Map<number, Block>();
       let usage: Usage = {};
       let stopReason: string | null = null;
       for await (const event of chunksOf(start, options, signal)) {
-        const text = addToBlocks(blocks, event);
+        const text = addToBlocks(blocks, event, countHidden);
         if (text !== '') yield { type: 'text', text };
         stopReason = event.delta?.stop_reason || stopReason;
         const figures = event.message?.usage ?? event.usage;
@@ -82,57 +94,84 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
       }
       if (stopReason === null) throw invalidAnswer(options, 'The stream ended without a stop reason.');
 
-      const cutOrWhole = FINISH_REASONS[stopReason] ?? 'stop';
+      const cutOrWhole = FINISH_REASONS.get(stopReason) ?? 'stop';
       const drafts = [...blocks.values()].flatMap((block) =>
         'call' in block ? [settleInput(block.call)] : [],
       );
       const calls = wholeCalls(drafts, cutOrWhole, options);
       for (const { call } of calls) yield { type: 'tool_call', call };
-      const thinking = [...blocks.values()].flatMap((block) => ('thinking' in block ? [block.thinking] : []));
       yield {
         type: 'end',
         finishReason: settleFinish(cutOrWhole, calls.length),
-        providerData: thinking.length === 0 ? null : { provider: options.name, data: { thinking } },
+        providerData: isCut(cutOrWhole) ? null : keep(options.name, [...blocks.values()]),
       };
     },
   };
 }
 
-const FINISH_REASONS: Record<string, FinishReason> = {
-  end_turn: 'stop',
-  stop_sequence: 'stop',
-  pause_turn: 'stop',
-  max_tokens: 'length',
-  model_context_window_exceeded: 'length',
-  tool_use: 'tool_calls',
-  refusal: 'content_filter',
-};
+const FINISH_REASONS = new Map<string, FinishReason>([
+  ['max_tokens', 'length'],
+  ['model_context_window_exceeded', 'length'],
+  ['tool_use', 'tool_calls'],
+  ['refusal', 'content_filter'],
+]);
 
 /** Takes in what belongs to a block, and gives back the text for the client. */
-function addToBlocks(blocks: Map<number, Block>, event: StreamEvent): string {
-  const index = event.index ?? blocks.size;
-  const { content_block: begun, delta } = event;
-  if (event.type === 'content_block_start' && begun !== undefined) {
+function addToBlocks(
+  blocks: Map<number, Block>,
+  event: StreamEvent,
+  countHidden: (...pieces: string[]) => void,
+): string {
+  if (event.type === 'content_block_start' && event.content_block !== undefined) {
+    const { content_block: begun, index = blocks.size } = event;
     if (begun.type === 'tool_use') {
-      const { id = '', name = '', input } = begun;
+      const { id = '', name = '', input = {} } = begun;
+      countHidden(id, name, JSON.stringify(input));
       blocks.set(index, { call: { id, name, json: '', wholeInput: input } });
     } else if (begun.type === 'thinking') {
       blocks.set(index, { thinking: { type: 'thinking', thinking: '', signature: '' } });
     } else if (begun.type === 'redacted_thinking') {
-      blocks.set(index, { thinking: { type: 'redacted_thinking', data: String(begun.data ?? '') } });
+      const data = String(begun.data ?? '');
+      countHidden(data);
+      blocks.set(index, { thinking: { type: 'redacted_thinking', data } });
+    } else if (begun.type === 'text') {
+      const text = begun.text ?? '';
+      blocks.set(index, { textLength: text.length });
+      return text;
     }
-    return begun.type === 'text' ? (begun.text ?? '') : '';
+    return '';
   }
-  if (event.type !== 'content_block_delta') return '';
+  if (event.type !== 'content_block_delta' || !event.delta) return '';
+  const { delta, index = blocks.size - 1 } = event;
   const block = blocks.get(index);
-  if (block === undefined) return delta?.type === 'text_delta' ? (delta.text ?? '') : '';
-  if ('call' in block) {
-    block.call.json += delta?.partial_json ?? '';
-  } else if (block.thinking.type === 'thinking') {
-    block.thinking.thinking += delta?.thinking ?? '';
-    block.thinking.signature += delta?.signature ?? '';
+  if (block !== undefined && 'call' in block) {
+    const piece = delta.partial_json ?? '';
+    countHidden(piece);
+    block.call.json += piece;
+  } else if (block !== undefined && 'thinking' in block) {
+    const { thinking = '', signature = '' } = delta;
+    if (block.thinking.type !== 'thinking') return '';
+    countHidden(thinking, signature);
+    block.thinking.thinking += thinking;
+    block.thinking.signature += signature;
+  } else if (delta.type === 'text_delta') {
+    const text = delta.text ?? '';
+    blocks.set(index, { textLength: (block?.textLength ?? 0) + text.length });
+    return text;
   }
   return '';
+}
+
+/** The order of an answer with thinking; others can be put together from the message alone. */
+function keep(provider: string, blocks: Block[]): ProviderData | null {
+  if (!blocks.some((block) => 'thinking' in block)) return null;
+  const data: AnthropicProviderData = { blocks: blocks.map(keptBlock) };
+  return { provider, data };
+}
+
+function keptBlock(block: Block): KeptBlock {
+  if ('thinking' in block) return block.thinking;
+  return 'call' in block ? { type: 'tool_use' } : { type: 'text', length: block.textLength };
 }
 
 /** The input comes in pieces after an empty object; some imitations send it whole at the beginning instead. */

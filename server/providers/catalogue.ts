@@ -1,3 +1,5 @@
+import type { CallIdForm } from './fitting.ts';
+
 /** How a provider is spoken to: which adapter, where by default, and whether a key is needed. */
 export interface ProviderEntry {
   wire: 'openai' | 'anthropic' | 'demo';
@@ -8,6 +10,10 @@ export interface ProviderEntry {
   streamUsageOption: boolean;
   /** True where a message with tool calls must be sent back with the `reasoning_content` it came with. */
   returnsReasoning: boolean;
+  /** Which ids of tool calls it takes in a history; others are replaced on the way out. */
+  callIdForm: CallIdForm;
+  /** False where a user's message must not follow a tool's result; an assistant's word is put between them. */
+  userAfterTool: boolean;
   /** What a turn costs the operator when no price list says otherwise: nothing. */
   free: boolean;
 }
@@ -18,6 +24,8 @@ const compatible = (baseUrl: string): ProviderEntry & { wire: 'openai'; baseUrl:
   needsKey: true,
   streamUsageOption: true,
   returnsReasoning: false,
+  callIdForm: 'plain',
+  userAfterTool: true,
   free: false,
 });
 
@@ -27,8 +35,13 @@ export const PROVIDERS = {
   anthropic: { ...compatible('https://api.anthropic.com'), wire: 'anthropic' },
   google: compatible('https://generativelanguage.googleapis.com/v1beta/openai/'),
   deepseek: { ...compatible('https://api.deepseek.com/v1'), returnsReasoning: true },
-  mistral: { ...compatible('https://api.mistral.ai/v1'), streamUsageOption: false },
-  moonshotai: { ...compatible('https://api.moonshot.ai/v1'), returnsReasoning: true },
+  mistral: {
+    ...compatible('https://api.mistral.ai/v1'),
+    streamUsageOption: false,
+    callIdForm: 'nine',
+    userAfterTool: false,
+  },
+  moonshotai: { ...compatible('https://api.moonshot.ai/v1'), returnsReasoning: true, callIdForm: 'dotted' },
   groq: compatible('https://api.groq.com/openai/v1'),
   openrouter: compatible('https://openrouter.ai/api/v1'),
   xai: compatible('https://api.x.ai/v1'),
@@ -39,6 +52,8 @@ export const PROVIDERS = {
     needsKey: false,
     streamUsageOption: false,
     returnsReasoning: false,
+    callIdForm: 'plain',
+    userAfterTool: true,
     free: true,
   },
 } as const satisfies Record<string, ProviderEntry>;

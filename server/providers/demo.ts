@@ -1,5 +1,6 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import type { JsonObject } from '../../tenant-schema/store.ts';
+import { estimateTokens } from './estimate.ts';
 import type { Provider, ProviderEvent, ProviderRequest } from './provider.ts';
 import { parseObject } from './upstream.ts';
 
@@ -13,9 +14,6 @@ const QUOTE_CHARACTERS_MAX = 200;
 
 /** A few words at a time, or leading blanks; linear in the length of any text. */
 const PIECE = /(?:\S+\s*){1,3}|\s+/g;
-
-/** The usual rule of thumb; no tokenizer runs over a client's text. */
-const BYTES_PER_TOKEN = 4;
 
 /**
  * A model that is none: it answers from the request alone, always the same, so that everything can be tried
@@ -56,7 +54,7 @@ export function createDemo(): Provider {
   };
 }
 
-const tokensOf = (text: string): number => Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
+const tokensOf = (text: string): number => estimateTokens(Buffer.byteLength(text));
 
 function replyTo(request: ProviderRequest): Reply {
   const results = trailingResults(request);

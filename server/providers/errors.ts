@@ -72,6 +72,12 @@ export function upstreamFault(error: unknown, endpoint: Endpoint): Fault {
 export const invalidAnswer = (endpoint: Endpoint, why: string): Fault =>
   upstreamFault(new Error(why), endpoint);
 
+/** A fault for an answer whose last word is that its provider failed; `why` is for the log. */
+export const failedAnswer = (endpoint: Endpoint, why: string): Fault =>
+  new Fault('upstream_unavailable', `The provider "${endpoint.name}" reported an error within its answer.`, {
+    cause: wordsOf(new Error(why), endpoint.apiKey),
+  });
+
 function codeOfStatus(status: number | undefined): FaultCode | undefined {
   if (status === undefined) return undefined;
   if (status === 429) return 'upstream_rate_limited';

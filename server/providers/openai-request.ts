@@ -1,4 +1,5 @@
 import type { JsonObject, MessageDraft } from '../../tenant-schema/store.ts';
+import { type CallIdForm, fittingId, fittingName } from './fitting.ts';
 import type { ProviderRequest } from './provider.ts';
 import { isObject } from './upstream.ts';
 
@@ -9,23 +10,38 @@ export interface OpenAiProviderData {
   reasoning?: string;
 }
 
+export interface RequestForm {
+  /** The provider's name. */
+  name: string;
+  /** Ask for token figures with `stream_options`. */
+  streamUsageOption: boolean;
+  callIdForm: CallIdForm;
+  userAfterTool: boolean;
+}
+
 /** The body of a streamed Chat Completions request. */
-export function requestBody(
-  request: ProviderRequest,
-  options: { name: string; streamUsageOption: boolean },
-): JsonObject {
+export function requestBody(request: ProviderRequest, form: RequestForm): JsonObject {
   return {
     ...request.parameters,
     model: request.model,
     messages: [
       ...(request.system === '' ? [] : [{ role: 'system', content: request.system }]),
-      ...request.messages.flatMap((message) => wireMessage(message, options.name)),
+      ...request.messages.flatMap((message, index) => [
+        ...(needsWord(request.messages[index - 1], message, form) ? [ASSISTANTS_WORD] : []),
+        ...wireMessage(message, form),
+      ]),
     ],
     ...(request.tools.length === 0 ? {} : { tools: request.tools.map(wireTool) }),
     stream: true,
-    ...(options.streamUsageOption ? { stream_options: { include_usage: true } } : {}),
+    ...(form.streamUsageOption ? { stream_options: { include_usage: true } } : {}),
   };
 }
+
+/** Stands between a cancelled call and the message that came instead of its result. */
+const ASSISTANTS_WORD: JsonObject = { role: 'assistant', content: 'Understood.' };
+
+const needsWord = (before: MessageDraft | undefined, message: MessageDraft, form: RequestForm): boolean =>
+  !form.userAfterTool && before?.role === 'tool' && message.role === 'user';
 
 const wireTool = (tool: ProviderRequest['tools'][number]): JsonObject => ({
   type: 'function',
@@ -37,14 +53,22 @@ const wireTool = (tool: ProviderRequest['tools'][number]): JsonObject => ({
 });
 
 /** One message; none for an assistant's message without anything in it, which providers refuse. */
-function wireMessage(message: MessageDraft, provider: string): JsonObject[] {
+function wireMessage(message: MessageDraft, form: RequestForm): JsonObject[] {
   if (message.role === 'user') return [{ role: 'user', content: message.content }];
   if (message.role === 'tool') {
-    return [{ role: 'tool', tool_call_id: message.toolCallId, content: message.content }];
+    // The format has no field for `isError`, so that the content has to say it.
+    const id = fittingId(message.toolCallId, form.callIdForm);
+    return [
+      {
+        role: 'tool',
+        tool_call_id: id,
+        content: message.isError ? asError(message.content) : message.content,
+      },
+    ];
   }
   const content = message.content || null;
   if (message.toolCalls.length === 0) return content === null ? [] : [{ role: 'assistant', content }];
-  const { vendors, reasoning } = kept(message, provider);
+  const { vendors, reasoning } = kept(message, form.name);
   return [
     {
       role: 'assistant',
@@ -52,9 +76,9 @@ function wireMessage(message: MessageDraft, provider: string): JsonObject[] {
       ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
       tool_calls: message.toolCalls.map((call, position) => ({
         ...vendors[position],
-        id: call.id,
+        id: fittingId(call.id, form.callIdForm),
         type: 'function',
-        function: { name: call.name, arguments: JSON.stringify(call.arguments) },
+        function: { name: fittingName(call.name), arguments: JSON.stringify(call.arguments) },
       })),
     },
   ];
@@ -73,3 +97,6 @@ function kept(
     reasoning: typeof data.reasoning === 'string' ? data.reasoning : undefined,
   };
 }
+
+/** The content of a failed tool; one that says so itself is left as it is. */
+const asError = (content: string): string => (/^\W*error/i.test(content) ? content : `Error: ${content}`);

@@ -1,7 +1,7 @@
 import OpenAI from 'openai';
 import type { JsonObject, ProviderData, TokenUsage } from '../../tenant-schema/store.ts';
-import { invalidAnswer } from './errors.ts';
-import { type OpenAiProviderData, requestBody } from './openai-request.ts';
+import { type Endpoint, failedAnswer, invalidAnswer } from './errors.ts';
+import { type OpenAiProviderData, type RequestForm, requestBody } from './openai-request.ts';
 import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
 import { withHeaders } from './transport.ts';
 import {
@@ -9,6 +9,7 @@ import {
   type CallDraft,
   chunksOf,
   countOf,
+  createHiddenCount,
   isObject,
   parseObject,
   SDK_TIMEOUT_MS,
@@ -16,9 +17,7 @@ import {
   wholeCalls,
 } from './upstream.ts';
 
-export interface OpenAiOptions extends AdapterOptions {
-  /** Ask for token figures with `stream_options`. */
-  streamUsageOption: boolean;
+export interface OpenAiOptions extends AdapterOptions, RequestForm {
   /** Send `reasoning_content` back with tool calls. */
   returnsReasoning: boolean;
 }
@@ -94,40 +93,72 @@ export function createOpenAi(options: OpenAiOptions): Provider {
         client.post<AsyncIterable<Chunk>>('/chat/completions', { body, stream: true, signal });
 
       const drafts: Draft[] = [];
+      const countHidden = createHiddenCount(options);
       let reasoning = '';
       let reason: string | null = null;
       for await (const chunk of chunksOf(start, options, signal)) {
         const choice = chunk.choices?.[0];
         const text = textOf(choice?.delta);
         if (text !== '') yield { type: 'text', text };
-        for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta);
-        reasoning += choice?.delta?.reasoning_content ?? '';
+        for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta, countHidden);
+        if (options.returnsReasoning) {
+          const piece = choice?.delta?.reasoning_content ?? '';
+          countHidden(piece);
+          reasoning += piece;
+        }
         reason = choice?.finish_reason || reason;
         const usage = chunk.usage ?? choice?.usage;
         if (usage) yield { type: 'usage', usage: usageOf(usage) };
       }
       if (reason === null) throw invalidAnswer(options, 'The stream ended without a finish reason.');
 
-      const cutOrWhole = FINISH_REASONS[reason] ?? 'stop';
+      const cutOrWhole = finishReasonOf(reason, options);
       const calls = wholeCalls(drafts, cutOrWhole, options);
       for (const { call } of calls) yield { type: 'tool_call', call };
       const vendors = calls.map(({ draft }) => draft.vendor);
       yield {
         type: 'end',
         finishReason: settleFinish(cutOrWhole, calls.length),
-        providerData: keep(name, vendors, options.returnsReasoning ? reasoning : ''),
+        providerData: keep(name, vendors, reasoning),
       };
     },
   };
 }
 
-const FINISH_REASONS: Record<string, FinishReason> = {
-  stop: 'stop',
-  length: 'length',
-  tool_calls: 'tool_calls',
-  function_call: 'tool_calls',
-  content_filter: 'content_filter',
-};
+/** What providers say beside OpenAI's own words; what is not here counts as `stop`. */
+const FINISH_REASONS = new Map<string, FinishReason | 'failed' | 'invalid'>([
+  ['length', 'length'],
+  ['max_tokens', 'length'],
+  // Mistral: the model's context is full.
+  ['model_length', 'length'],
+  ['tool_calls', 'tool_calls'],
+  ['function_call', 'tool_calls'],
+  ['content_filter', 'content_filter'],
+  // Gemini's own words, which its Chat Completions let through now and then.
+  ['safety', 'content_filter'],
+  ['recitation', 'content_filter'],
+  ['blocklist', 'content_filter'],
+  ['prohibited_content', 'content_filter'],
+  ['spii', 'content_filter'],
+  ['function_call_filter', 'invalid'],
+  ['malformed_function_call', 'invalid'],
+  ['unexpected_tool_call', 'invalid'],
+  // Mistral and OpenRouter; DeepSeek; servers that run vLLM.
+  ['error', 'failed'],
+  ['insufficient_system_resource', 'failed'],
+  ['abort', 'failed'],
+]);
+
+/** @throws `upstream_unavailable` or `upstream_invalid` where the reason is that there is no proper answer. */
+function finishReasonOf(reason: string, endpoint: Endpoint): FinishReason {
+  // Google adds what was filtered, as in `content_filter: RECITATION`.
+  const word = (reason.split(':', 1)[0] ?? '').trim().toLowerCase();
+  const meaning = FINISH_REASONS.get(word) ?? 'stop';
+  const why = `The stream ended with the finish reason "${reason}".`;
+  if (meaning === 'failed') throw failedAnswer(endpoint, why);
+  if (meaning === 'invalid') throw invalidAnswer(endpoint, why);
+  return meaning;
+}
 
 function textOf(delta: Delta | null | undefined): string {
   const content = delta?.content;
@@ -142,10 +173,11 @@ function textOf(delta: Delta | null | undefined): string {
  * Adds a piece to the call that it belongs to. OpenAI numbers its calls; others leave the number out, or give
  * several whole calls the same one.
  */
-function addCallDelta(drafts: Draft[], delta: CallDelta): void {
+function addCallDelta(drafts: Draft[], delta: CallDelta, countHidden: (...pieces: string[]) => void): void {
   const { index = null, id, type: _type, function: called, ...vendor } = delta;
   const name = called?.name ?? '';
   const piece = isObject(called?.arguments) ? JSON.stringify(called.arguments) : (called?.arguments ?? '');
+  countHidden(id ?? '', name, piece, JSON.stringify(vendor));
 
   let draft = draftFor(drafts, index, id ?? '', name);
   if (draft === undefined) {

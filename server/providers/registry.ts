@@ -42,8 +42,7 @@ export function createProviders(settings: ProviderSettings, transport: Transport
       fetch: transport.fetch,
     };
     if (entry.wire === 'anthropic') return createAnthropic({ ...options, apiKey: apiKey ?? '' });
-    const { streamUsageOption, returnsReasoning } = entry;
-    return createOpenAi({ ...options, apiKey, streamUsageOption, returnsReasoning });
+    return createOpenAi({ ...entry, ...options, apiKey });
   }
 
   return {

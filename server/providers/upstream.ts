@@ -54,12 +54,30 @@ export interface CallDraft {
   json: string;
 }
 
-/** Finish reasons after which the last call may be a torso. */
-const CUTS: readonly FinishReason[] = ['length', 'content_filter'];
+/**
+ * A byte limit for what an adapter keeps to itself while it comes in: arguments of tool calls and reasoning.
+ * Whoever asks sees, and counts, the text alone.
+ */
+export const HIDDEN_BYTES_MAX = 16 * 1024 * 1024;
+
+/** A count of hidden pieces. @throws `upstream_invalid` beyond `HIDDEN_BYTES_MAX` in all. */
+export function createHiddenCount(endpoint: Endpoint): (...pieces: string[]) => void {
+  let bytes = 0;
+  return (...pieces) => {
+    for (const piece of pieces) bytes += Buffer.byteLength(piece);
+    if (bytes > HIDDEN_BYTES_MAX) {
+      throw invalidAnswer(endpoint, `Reasoning and tool calls are longer than ${HIDDEN_BYTES_MAX} bytes.`);
+    }
+  };
+}
+
+/** Whether an answer that ended so was broken off by the provider. */
+export const isCut = (finishReason: FinishReason): boolean =>
+  finishReason === 'length' || finishReason === 'content_filter';
 
 /**
- * The whole calls among the drafts, in order. After an answer that was cut, those whose arguments are not
- * whole are left out.
+ * The drafts' calls, in order. None of an answer that was cut: the last may be a torso, and a client that
+ * reads `length` does not look for calls, which would stay open and block the conversation.
  * @throws `upstream_invalid` for a call without a name or whose arguments are not a JSON object.
  */
 export function wholeCalls<Draft extends CallDraft>(
@@ -68,21 +86,15 @@ export function wholeCalls<Draft extends CallDraft>(
   endpoint: Endpoint,
 ): { call: ToolCall; draft: Draft }[] {
   const whole: { call: ToolCall; draft: Draft }[] = [];
-  const cut = CUTS.includes(finishReason);
+  if (isCut(finishReason)) return whole;
   for (const draft of drafts) {
-    // Nothing at all may be a call without arguments or one that was cut right there; better lost than wrong.
+    if (draft.name === '') throw invalidAnswer(endpoint, 'A tool call has no name.');
     const text = draft.json.trim();
-    const parsed = text === '' && !cut ? {} : parseObject(text);
-    if (parsed !== undefined && draft.name !== '') {
-      whole.push({ call: { id: draft.id, name: draft.name, arguments: parsed }, draft });
-    } else if (!cut) {
-      throw invalidAnswer(
-        endpoint,
-        draft.name === ''
-          ? 'A tool call has no name.'
-          : 'The arguments of a tool call are not a JSON object.',
-      );
+    const parsed = text === '' ? {} : parseObject(text);
+    if (parsed === undefined) {
+      throw invalidAnswer(endpoint, 'The arguments of a tool call are not a JSON object.');
     }
+    whole.push({ call: { id: draft.id, name: draft.name, arguments: parsed }, draft });
   }
   return whole;
 }

@@ -73,12 +73,15 @@ function expectValidAnthropic(messages: AnthropicMessage[]): void {
   expect(messages.at(-1)?.role).to.equal('user');
 }
 
-/** The texts that a request carries, with their speakers, tool results included: equal for both wire formats. */
+/**
+ * The texts that a request carries, with their speakers, tool results included: equal for both wire formats, so
+ * without the mark that a failed tool's result gets on one of them.
+ */
 export function saidIn(request: UpstreamRequest): string[] {
   if (request.wire === 'openai') {
     return (request.body.messages as OpenAiMessage[])
       .filter(({ role, content }) => role !== 'system' && typeof content === 'string' && content !== '')
-      .map(({ role, content }) => `${role}: ${content}`);
+      .map(({ role, content }) => `${role}: ${content?.replace(/^Error: /, '')}`);
   }
   return (request.body.messages as AnthropicMessage[]).flatMap(({ role, content }) =>
     typeof content === 'string'

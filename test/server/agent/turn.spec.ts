@@ -1,6 +1,9 @@
 import { once } from 'node:events';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import type { TurnEvent } from '../../../server/agent/agent.ts';
+import { Fault } from '../../../tenant-schema/fault.ts';
 import type { TurnInput, TurnLog } from '../../../tenant-schema/store.ts';
 import { type AgentWorld, startAgent, type TestTenant, take } from '../../support/agents.ts';
 import { faultOf } from '../../support/faults.ts';
@@ -236,6 +239,101 @@ describe('a turn', () => {
     expect(await conversations()).to.deep.equal([]);
   });
 
+  it('refuses a prompt that its variables make too long, before anything is stored', async () => {
+    acme = await world.tenant({ systemPrompt: '{a}'.repeat(20_000) });
+    const begin = () => world.agent.begin(acme.request('hi', { templateVars: { a: 'x'.repeat(10_000) } }));
+    const fault = await faultOf(begin);
+    expect(fault.details.errors?.[0]?.path).to.equal('template_vars');
+    expect(await conversations()).to.deep.equal([]);
+    await world.agent.drain(0);
+  });
+
+  it('gives up on arguments that are nested without end, and on a name that is none', async () => {
+    const deep = `{"a":${'['.repeat(5000)}${']'.repeat(5000)}}`;
+    world.upstream.script(
+      { toolCalls: [{ name: 'read_file', arguments: [deep] }] },
+      { toolCalls: [{ name: 'x'.repeat(300) }] },
+    );
+    expect((await faultOf(() => take(world.agent, acme.request('go')))).code).to.equal('upstream_invalid');
+    expect((await faultOf(() => take(world.agent, acme.request('go')))).code).to.equal('upstream_invalid');
+    expect(await conversations()).to.deep.equal([]);
+  });
+
+  it('gives up on an answer without end', async () => {
+    world.upstream.script({ text: Array(300).fill('x'.repeat(64 * 1024)) });
+    expect((await faultOf(() => take(world.agent, acme.request('go')))).code).to.equal('upstream_invalid');
+  });
+
+  it('replaces an id of a tool call that a client could not send back', async () => {
+    world.upstream.script({
+      toolCalls: [
+        { name: 'read_file', id: 'a\u0000b' },
+        { name: 'read_file', id: 'ä' },
+      ],
+    });
+    const { answer } = await take(world.agent, acme.request('go'));
+    for (const { id } of answer.toolCalls) expect(id).to.match(/^call_[0-9a-f]{32}$/);
+  });
+
+  it('ends at its abort although the client takes nothing off its connection', async () => {
+    world.upstream.script({ text: ['a', 'b'] });
+    const turn = await world.agent.begin(acme.request('hi'));
+    const stuck = new Promise<void>(() => {});
+    let emitted = (): void => {};
+    const first = new Promise<void>((resolve) => {
+      emitted = resolve;
+    });
+    const result = turn.run(new AbortController().signal, () => {
+      emitted();
+      return stuck;
+    });
+    result.catch(() => {});
+    await first;
+    await world.agent.drain(0);
+    expect((await faultOf(() => result)).code).to.equal('overloaded');
+    expect(await lastLog()).to.include({ status: 'aborted' });
+  });
+
+  it('keeps an answer that was paid for while another program has the file locked', async () => {
+    const held = await startHeld(1);
+    const outside = new Database(join(world.tenants.folder, `${acme.identity.tenant.id}.db`));
+    outside.exec('BEGIN IMMEDIATE');
+    const { engine } = world.tenants;
+    const use = engine.use;
+    let attempts = 0;
+    engine.use = (id, work) => {
+      attempts += 1;
+      if (attempts === 2) outside.close();
+      return use(id, work);
+    };
+    held.gate.open();
+    expect((await held.result).response).to.equal('one two three');
+    expect(attempts).to.equal(2);
+    engine.use = use;
+  });
+
+  it('lets no turn of a tenant begin while its file is worked on, and aborts those that run', async () => {
+    const held = await startHeld(1);
+    const reason = new Fault('tenant_unavailable', 'The data are being restored.');
+    let resume = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      resume = resolve;
+    });
+    const working = world.agent.paused(acme.identity.tenant.id, reason, async () => {
+      expect(await lastLog()).to.include({ status: 'aborted', errorCode: 'tenant_unavailable' });
+      await gate;
+    });
+    expect((await faultOf(() => held.result)).code).to.equal('tenant_unavailable');
+    const asked = world.upstream.requests.length;
+    const later = take(world.agent, acme.request('later'));
+    const other = await world.tenant();
+    await take(world.agent, other.request('not concerned'));
+    expect(world.upstream.requests).to.have.length(asked + 1);
+    resume();
+    await working;
+    expect((await later).answer.finishReason).to.equal('stop');
+  });
+
   it('drains: waits for running turns, aborts those past the deadline, and settles each', async () => {
     const held = await startHeld(1);
     await world.agent.drain(1);
@@ -270,5 +368,19 @@ describe('a turn', () => {
       .to.include('third')
       .and.not.include('second');
     expect((await logs()).map(({ status }) => status)).to.have.members(['ok', 'ok', 'aborted']);
+  });
+
+  it('logs the provider’s figures of a whole answer that could not be stored', async () => {
+    const held = await startHeld(1);
+    const { engine } = world.tenants;
+    const use = engine.use;
+    engine.use = () => {
+      engine.use = use;
+      return Promise.reject(new Error('once'));
+    };
+    held.gate.open();
+    await faultOf(() => held.result);
+    expect(await lastLog()).to.deep.include({ status: 'error', usageEstimated: false });
+    expect((await lastLog())?.usage).to.include({ inputTokens: 10, outputTokens: 5 });
   });
 });

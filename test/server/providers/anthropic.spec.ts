@@ -102,6 +102,17 @@ describe('the anthropic wire format', () => {
     expect(await bodyFor({ parameters: { thinking } })).to.include({ max_tokens: 6096 });
   });
 
+  it('leaves out parameters that are null, which Messages refuses, and keeps its default length', async () => {
+    const parameters = { max_tokens: null, temperature: null, thinking: null, metadata: { user_id: null } };
+    expect(await bodyFor({ parameters })).to.deep.equal({
+      model: 'scripted-1',
+      max_tokens: 4096,
+      metadata: { user_id: null },
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'Hi' }] }],
+      stream: true,
+    });
+  });
+
   it('gives stubs of the tools in the history, not to be called, where the request has none', async () => {
     const body = await bodyFor({
       messages: [user('Hi'), assistant(null, [READ]), result('toolu_1', 'read', ''), user('go on')],
@@ -110,28 +121,6 @@ describe('the anthropic wire format', () => {
       tools: [{ name: 'read', input_schema: { type: 'object' } }],
       tool_choice: { type: 'none' },
     });
-  });
-
-  it('makes ids of other providers fit, the call and its result alike, different ids differently', async () => {
-    const calls = [
-      { ...READ, id: 'a.b:c' },
-      { ...READ, id: 'a:b.c' },
-    ];
-    const body = await bodyFor({
-      messages: [
-        user('Hi'),
-        assistant(null, calls),
-        result('a.b:c', 'read', 'x'),
-        result('a:b.c', 'read', 'y'),
-      ],
-    });
-    const ids = [...JSON.stringify(body).matchAll(/"(?:tool_use_)?id":"([^"]*)"/g)].map(
-      (match) => match[1] ?? '',
-    );
-    expect(ids).to.have.length(4);
-    for (const id of ids) expect(id).to.match(/^[a-zA-Z0-9_-]+$/);
-    expect(ids.slice(2)).to.deep.equal(ids.slice(0, 2));
-    expect(ids[0]).not.to.equal(ids[1]);
   });
 
   it('sends a user message first and last whatever is left of the history, and no blank text', async () => {
@@ -203,12 +192,23 @@ describe('the anthropic wire format', () => {
     expect(endOf(events)?.finishReason).to.equal('tool_calls');
   });
 
-  it('drops a call that was cut off by the length', async () => {
-    upstream.script({ toolCalls: [{ name: 'read', arguments: ['{"pa'] }], finish: 'max_tokens' });
-    const events = await collect(rig.provider('anthropic'), ask());
-    expect(callsOf(events)).to.deep.equal([]);
-    expect(endOf(events)?.finishReason).to.equal('length');
-  });
+  for (const [finish, reason] of [
+    ['max_tokens', 'length'],
+    ['refusal', 'content_filter'],
+  ] as const) {
+    it(`drops all calls, and the thinking, of an answer that ${finish} has cut and keeps its text`, async () => {
+      upstream.script({
+        thinking: { text: 'hm', signature: 'c2ln' },
+        text: 'Reading.',
+        toolCalls: [{ name: 'read' }, { name: 'read', arguments: ['{"pa'] }],
+        finish,
+      });
+      const events = await collect(rig.provider('anthropic'), ask());
+      expect(textOf(events)).to.equal('Reading.');
+      expect(callsOf(events)).to.deep.equal([]);
+      expect(endOf(events)).to.deep.equal({ type: 'end', finishReason: reason, providerData: null });
+    });
+  }
 
   it('refuses broken tool input and a call without a name', async () => {
     upstream.script({ toolCalls: [{ name: 'read', arguments: ['{"pa'] }] }, { toolCalls: [{ name: '' }] });

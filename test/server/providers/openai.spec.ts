@@ -9,6 +9,7 @@ import {
   fault,
   KEY,
   lastUsage,
+  printed,
   type Rig,
   result,
   rigFor,
@@ -78,7 +79,7 @@ describe('the openai wire format', () => {
           ],
         },
         { role: 'tool', tool_call_id: 'call_1', content: 'rain' },
-        { role: 'tool', tool_call_id: 'call_2', content: 'broken' },
+        { role: 'tool', tool_call_id: 'call_2', content: 'Error: broken' },
         { role: 'assistant', content: 'It rains.' },
         { role: 'user', content: 'Thanks' },
       ],
@@ -142,11 +143,37 @@ describe('the openai wire format', () => {
     expect(textOf(await collect(rig.provider('openai'), ask()))).to.equal('No.');
   });
 
-  const reasons = { stop: 'stop', length: 'length', content_filter: 'content_filter', eos: 'stop' };
+  const reasons = {
+    stop: 'stop',
+    length: 'length',
+    max_tokens: 'length',
+    model_length: 'length',
+    content_filter: 'content_filter',
+    'content_filter: RECITATION': 'content_filter',
+    SAFETY: 'content_filter',
+    eos: 'stop',
+    constructor: 'stop',
+  };
   for (const [theirs, ours] of Object.entries(reasons)) {
     it(`reads the finish reason ${theirs} as ${ours}`, async () => {
       upstream.script({ text: 'x', finish: theirs });
       expect(endOf(await collect(rig.provider('openai'), ask()))?.finishReason).to.equal(ours);
+    });
+  }
+
+  const failures = {
+    error: 'upstream_unavailable',
+    insufficient_system_resource: 'upstream_unavailable',
+    abort: 'upstream_unavailable',
+    'function_call_filter: MALFORMED_FUNCTION_CALL': 'upstream_invalid',
+  };
+  for (const [reason, code] of Object.entries(failures)) {
+    it(`answers the finish reason ${reason} with ${code}, and names it in the log alone`, async () => {
+      upstream.script({ text: 'x', finish: reason });
+      const error = await fault(rig.provider('openai'));
+      expect(error.code).to.equal(code);
+      expect(error.message).not.to.contain(`"${reason}"`);
+      expect(printed(error.cause)).to.contain(`"${reason}"`);
     });
   }
 
@@ -199,17 +226,20 @@ describe('the openai wire format', () => {
   });
 
   for (const finish of ['length', 'content_filter']) {
-    it(`drops a call that was cut off by ${finish} and keeps the whole one before it`, async () => {
+    it(`drops all calls of an answer that was cut off by ${finish} and keeps its text`, async () => {
       upstream.script({
+        text: 'Let me see.',
+        thinking: { text: 'hm', signature: '' },
         toolCalls: [
           { name: 'weather', arguments: { city: 'Bern' } },
           { name: 'weather', arguments: ['{"ci'] },
         ],
         finish,
       });
-      const events = await collect(rig.provider('openai'), ask({ tools: TOOLS }));
-      expect(callsOf(events).map((call) => call.arguments)).to.deep.equal([{ city: 'Bern' }]);
-      expect(endOf(events)?.finishReason).to.equal(finish);
+      const events = await collect(rig.provider('deepseek'), ask({ tools: TOOLS }));
+      expect(textOf(events)).to.equal('Let me see.');
+      expect(callsOf(events)).to.deep.equal([]);
+      expect(endOf(events)).to.deep.equal({ type: 'end', finishReason: finish, providerData: null });
     });
   }
 
@@ -238,6 +268,19 @@ describe('the openai wire format', () => {
       cachedInputTokens: 64,
       reasoningTokens: 30,
     });
+  });
+
+  it('counts reasoning as output where the provider tells it in the total alone', async () => {
+    const usage = { input: 100, output: 40, reasoning: 30, reasoningApart: true };
+    for (const name of ['google', 'xai'] as const) {
+      upstream.script({ text: 'x', usage });
+      expect(lastUsage(await collect(rig.provider(name), ask()))).to.deep.equal({
+        inputTokens: 100,
+        outputTokens: 40,
+        cachedInputTokens: 0,
+        reasoningTokens: 30,
+      });
+    }
   });
 
   it('reads token figures that come unasked on the last chunk, and does not ask where asking is an error', async () => {

@@ -3,11 +3,16 @@ import { PROVIDER_NAMES, type ProviderName } from '../../../server/providers/cat
 import type { Provider, ProviderEvent, ProviderRequest } from '../../../server/providers/provider.ts';
 import { createProviders, type ProviderEndpoint } from '../../../server/providers/registry.ts';
 import { createTransport, type Transport } from '../../../server/providers/transport.ts';
+import { HIDDEN_BYTES_MAX } from '../../../server/providers/upstream.ts';
 import { Fault } from '../../../tenant-schema/fault.ts';
 import type { MessageDraft, ToolCall } from '../../../tenant-schema/store.ts';
 import type { Upstream } from '../../support/upstream.ts';
 
 export const KEY = 'sk-canary-0123456789abcdef';
+
+const PIECES = 64;
+/** A text of all the hidden bytes that an adapter takes in, in pieces. */
+export const ALL_HIDDEN_BYTES = Array.from({ length: PIECES }, () => 'x'.repeat(HIDDEN_BYTES_MAX / PIECES));
 
 /** Endpoints of every provider, the same for each wire format. */
 export function endpointsAt(

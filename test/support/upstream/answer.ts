@@ -17,6 +17,8 @@ export interface ScriptedUsage {
   /** Only Anthropic tells it. */
   cacheCreation?: number;
   reasoning?: number;
+  /** OpenAI wire: `completion_tokens` is told without the reasoning, as some providers do; the total is not. */
+  reasoningApart?: boolean;
 }
 
 export interface ScriptedCall {
@@ -31,6 +33,11 @@ export interface ScriptedCall {
   vendor?: JsonObject;
 }
 
+export interface ScriptedThinking {
+  text: string | string[];
+  signature: string;
+}
+
 /**
  * What the upstream does with one request. All fields may be combined as far as that makes sense.
  *
@@ -42,11 +49,18 @@ export interface Answer {
   text?: string | string[];
   /** OpenAI wire: sent as `refusal` after the text. */
   refusal?: string;
-  /** Anthropic: a signed thinking block. OpenAI wire: `reasoning_content`. */
-  thinking?: { text: string; signature: string };
+  /** Anthropic: a signed thinking block. OpenAI wire: `reasoning_content`, one piece per string. */
+  thinking?: ScriptedThinking;
   /** Anthropic: a redacted thinking block with this data. */
   redactedThinking?: string;
   toolCalls?: ScriptedCall[];
+  /** Anthropic: further blocks, in this order, after those of the fields above. One piece per text. */
+  blocks?: (
+    | { thinking: ScriptedThinking }
+    | { redactedThinking: string }
+    | { text: string }
+    | { toolCall: ScriptedCall }
+  )[];
   /** Null: the figures are never told. Default: `{ input: 10, output: 5 }`. */
   usage?: ScriptedUsage | null;
   /** The finish or stop reason in the wire's own words. Null: the stream ends cleanly without any. */
@@ -125,8 +139,8 @@ export interface Rendering {
 
 export const DEFAULT_USAGE: ScriptedUsage = { input: 10, output: 5 };
 
-export const textPieces = (answer: Answer): string[] =>
-  answer.text === undefined ? [] : typeof answer.text === 'string' ? [answer.text] : answer.text;
+export const piecesOf = (text: string | string[] | undefined): string[] =>
+  text === undefined ? [] : typeof text === 'string' ? [text] : text;
 
 export const argumentPieces = (call: ScriptedCall): string[] =>
   Array.isArray(call.arguments) ? call.arguments : [JSON.stringify(call.arguments ?? {})];

@@ -3,8 +3,10 @@ import {
   type Answer,
   argumentPieces,
   DEFAULT_USAGE,
+  piecesOf,
   type Rendering,
-  textPieces,
+  type ScriptedCall,
+  type ScriptedThinking,
   type UpstreamRequest,
 } from './answer.ts';
 
@@ -19,54 +21,59 @@ interface Block {
   whole: JsonObject;
 }
 
+const thinkingBlock = ({ text, signature }: ScriptedThinking): Block => ({
+  start: { type: 'thinking', thinking: '', signature: '' },
+  pieces: [
+    [
+      ...piecesOf(text).map((piece) => ({ type: 'thinking_delta', thinking: piece })),
+      { type: 'signature_delta', signature },
+    ],
+  ],
+  whole: { type: 'thinking', thinking: piecesOf(text).join(''), signature },
+});
+
+function redactedBlock(data: string): Block {
+  const block = { type: 'redacted_thinking', data };
+  return { start: block, pieces: [[]], whole: block };
+}
+
+const textBlock = (text: string[]): Block => ({
+  start: { type: 'text', text: '' },
+  pieces: text.map((piece) => [{ type: 'text_delta', text: piece }]),
+  whole: { type: 'text', text: text.join('') },
+});
+
+function callBlock(call: ScriptedCall, freshId: () => string): Block {
+  const id = call.id === null ? '' : (call.id ?? freshId());
+  const start = { type: 'tool_use', id, name: call.name, input: {} };
+  const json = argumentPieces(call);
+  return {
+    start,
+    pieces: [[], ...json.map((piece) => [{ type: 'input_json_delta', partial_json: piece }])],
+    whole: { ...start, input: Array.isArray(call.arguments) ? json.join('') : (call.arguments ?? {}) },
+  };
+}
+
 function blocksOf(answer: Answer, freshId: () => string): Block[] {
-  const blocks: Block[] = [];
   const { thinking, redactedThinking } = answer;
-  if (thinking) {
-    blocks.push({
-      start: { type: 'thinking', thinking: '', signature: '' },
-      pieces: [
-        [
-          { type: 'thinking_delta', thinking: thinking.text },
-          { type: 'signature_delta', signature: thinking.signature },
-        ],
-      ],
-      whole: { type: 'thinking', thinking: thinking.text, signature: thinking.signature },
-    });
-  }
-  if (redactedThinking !== undefined) {
-    const block = { type: 'redacted_thinking', data: redactedThinking };
-    blocks.push({ start: block, pieces: [[]], whole: block });
-  }
-  const text = textPieces(answer);
-  if (text.length > 0) {
-    blocks.push({
-      start: { type: 'text', text: '' },
-      pieces: text.map((piece) => [{ type: 'text_delta', text: piece }]),
-      whole: { type: 'text', text: text.join('') },
-    });
-  }
-  for (const call of answer.toolCalls ?? []) {
-    const start = {
-      type: 'tool_use',
-      id: call.id === null ? '' : (call.id ?? freshId()),
-      name: call.name,
-      input: {},
-    };
-    const json = argumentPieces(call);
-    blocks.push({
-      start,
-      pieces: [[], ...json.map((piece) => [{ type: 'input_json_delta', partial_json: piece }])],
-      whole: { ...start, input: Array.isArray(call.arguments) ? json.join('') : (call.arguments ?? {}) },
-    });
-  }
-  return blocks;
+  const text = piecesOf(answer.text);
+  return [
+    ...(thinking ? [thinkingBlock(thinking)] : []),
+    ...(redactedThinking === undefined ? [] : [redactedBlock(redactedThinking)]),
+    ...(text.length === 0 ? [] : [textBlock(text)]),
+    ...(answer.toolCalls ?? []).map((call) => callBlock(call, freshId)),
+    ...(answer.blocks ?? []).map((block) => {
+      if ('thinking' in block) return thinkingBlock(block.thinking);
+      if ('redactedThinking' in block) return redactedBlock(block.redactedThinking);
+      return 'text' in block ? textBlock([block.text]) : callBlock(block.toolCall, freshId);
+    }),
+  ];
 }
 
 /** Messages: named events ending with `message_stop`, or one `message`. */
 export function renderAnthropic(answer: Answer, request: UpstreamRequest, freshId: () => string): Rendering {
   const blocks = blocksOf(answer, freshId);
-  const called = (answer.toolCalls ?? []).length > 0;
+  const called = blocks.some((block) => block.start.type === 'tool_use');
   const stopReason = answer.finish === undefined ? (called ? 'tool_use' : 'end_turn') : answer.finish;
   const figures = answer.usage === null ? null : (answer.usage ?? DEFAULT_USAGE);
   const inputUsage = figures && {

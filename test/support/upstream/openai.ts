@@ -3,16 +3,16 @@ import {
   type Answer,
   argumentPieces,
   DEFAULT_USAGE,
+  piecesOf,
   type Rendering,
   type ScriptedCall,
   type ScriptedUsage,
-  textPieces,
   type UpstreamRequest,
 } from './answer.ts';
 
 const usageOf = (usage: ScriptedUsage): JsonObject => ({
   prompt_tokens: usage.input,
-  completion_tokens: usage.output,
+  completion_tokens: usage.output - (usage.reasoningApart ? (usage.reasoning ?? 0) : 0),
   total_tokens: usage.input + usage.output,
   prompt_tokens_details: { cached_tokens: usage.cached ?? 0 },
   completion_tokens_details: { reasoning_tokens: usage.reasoning ?? 0 },
@@ -34,7 +34,7 @@ function callDeltas(call: ScriptedCall, index: number, id: string): JsonObject[]
 /** Chat Completions: chunks ending with `[DONE]`, or one `chat.completion`. */
 export function renderOpenAi(answer: Answer, request: UpstreamRequest, freshId: () => string): Rendering {
   const base = { id: 'chatcmpl-scripted', created: 1_700_000_000, model: request.body.model };
-  const text = textPieces(answer);
+  const text = piecesOf(answer.text);
   const calls = (answer.toolCalls ?? []).map((call) => ({ call, id: call.id ?? freshId() }));
   const finish = answer.finish === undefined ? (calls.length > 0 ? 'tool_calls' : 'stop') : answer.finish;
   const usage = answer.usage === null ? null : usageOf(answer.usage ?? DEFAULT_USAGE);
@@ -47,7 +47,7 @@ export function renderOpenAi(answer: Answer, request: UpstreamRequest, freshId: 
       ...more,
     });
   const deltas: JsonObject[] = [
-    ...(answer.thinking ? [{ reasoning_content: answer.thinking.text }] : []),
+    ...piecesOf(answer.thinking?.text).map((piece) => ({ reasoning_content: piece })),
     ...text.map((content) => ({ content })),
     ...(answer.refusal === undefined ? [] : [{ refusal: answer.refusal }]),
     ...calls.flatMap(({ call, id }, index) =>
