@@ -17,6 +17,16 @@ export interface Config {
   bodyBytesMax: number;
   importBytesMax: number;
   historyBytesMax: number;
+  /** Null: backups are made on demand only. */
+  backupEveryMs: number | null;
+  /** The newest backups that are kept of each tenant, and beside them one for each of the last days and weeks. */
+  backupKeep: number;
+  backupKeepDaily: number;
+  backupKeepWeekly: number;
+  /** A deleted tenant is purged after so long. */
+  trashKeepMs: number;
+  /** Copies of files are only made while so much stays free on the disk. */
+  diskFreeBytesMin: number;
   /** Origins whose pages may call the API; none turns CORS off. */
   corsOrigins: string[];
   metricsPublic: boolean;
@@ -43,10 +53,12 @@ export class ConfigError extends Error {
   }
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
+const DAY_MS = 24 * 60 * 60 * 1000;
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 /** Longer timers than this overflow and fire at once. */
 const SECONDS_MAX = 2_000_000;
 
@@ -76,6 +88,17 @@ function reader(environment: Environment) {
     /** Seconds, with a fraction where wanted, as milliseconds. */
     seconds: (name: string, fallback: number, min: number) =>
       Math.round(number(name, fallback, min, SECONDS_MAX, /^\d{1,9}(\.\d{1,6})?$/, 'seconds') * 1000),
+    /** `900`, `15m`, `24h` or `7d`, as milliseconds; null where unset. */
+    interval: (name: string): number | null => {
+      const given = text(name);
+      if (given === undefined) return null;
+      const [, count, unit] = /^(\d{1,9})([smhd]?)$/.exec(given) ?? [];
+      const seconds = Number(count) * (UNIT_SECONDS[unit ?? ''] ?? 1);
+      if (!(seconds >= 1 && seconds <= SECONDS_MAX)) {
+        throw new ConfigError(name, `seconds from 1 to ${SECONDS_MAX}, or a time such as 15m, 24h or 7d`);
+      }
+      return seconds * 1000;
+    },
     flag: (name: string): boolean => {
       const given = text(name) ?? '0';
       if (given !== '0' && given !== '1') throw new ConfigError(name, '0 or 1');
@@ -95,6 +118,9 @@ function reader(environment: Environment) {
     },
   };
 }
+
+const dataDirOf = (read: Pick<ReturnType<typeof reader>, 'text'>): string =>
+  resolve(read.text('DATA_DIR') ?? join('.', 'data'));
 
 function httpUrl(name: string, given: string | undefined): string | null {
   if (given === undefined) return null;
@@ -141,7 +167,7 @@ export function loadConfig(environment: Environment = process.env): Config {
         (given) => /^[A-Za-z0-9._:%-]{1,255}$/.test(given),
         'a host name or an IP address',
       ) ?? '127.0.0.1',
-    dataDir: resolve(read.text('DATA_DIR') ?? join('.', 'data')),
+    dataDir: dataDirOf(read),
     adminToken: read.accepted(
       'ADMIN_TOKEN',
       isAdminToken,
@@ -152,6 +178,12 @@ export function loadConfig(environment: Environment = process.env): Config {
     bodyBytesMax: read.integer('BODY_BYTES_MAX', MIB, 1, GIB),
     importBytesMax: read.integer('IMPORT_BYTES_MAX', 10 * GIB, 1, 1024 * GIB),
     historyBytesMax: read.integer('HISTORY_BYTES_MAX', 8 * MIB, 1, GIB),
+    backupEveryMs: read.interval('BACKUP_EVERY'),
+    backupKeep: read.integer('BACKUP_KEEP', 7, 1, 100_000),
+    backupKeepDaily: read.integer('BACKUP_KEEP_DAILY', 7, 0, 10_000),
+    backupKeepWeekly: read.integer('BACKUP_KEEP_WEEKLY', 4, 0, 10_000),
+    trashKeepMs: read.integer('TRASH_DAYS', 30, 0, 36_500) * DAY_MS,
+    diskFreeBytesMin: read.integer('DISK_FREE_BYTES_MIN', 256 * MIB, 0, 1024 * GIB),
     corsOrigins: origins('CORS_ORIGINS', read.text('CORS_ORIGINS')),
     metricsPublic: read.flag('METRICS_PUBLIC'),
     logLevel: read.choice('LOG_LEVEL', 'info', LOG_LEVELS),
@@ -166,3 +198,25 @@ export function loadConfig(environment: Environment = process.env): Config {
     providers,
   };
 }
+
+/** What a command needs to know before it knows whether there is a server. */
+export interface ClientSettings {
+  /** Absolute. */
+  dataDir: string;
+  /** Null: the server of `dataDir`, if one runs. */
+  url: string | null;
+  adminToken: string | null;
+}
+
+/** Reads a command's settings. @throws `ConfigError` for the first that cannot be used. */
+export function loadClientSettings(environment: Environment): ClientSettings {
+  const read = reader(environment);
+  return {
+    dataDir: dataDirOf(read),
+    url: httpUrl('NIMBLESITE_URL', read.text('NIMBLESITE_URL')),
+    adminToken: read.text('ADMIN_TOKEN') ?? null,
+  };
+}
+
+/** For whoever has settings of its own beside those of the environment. */
+export const processEnvironment = (): Environment => process.env;

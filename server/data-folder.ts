@@ -1,11 +1,25 @@
-import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
+import { ConfigError } from './config.ts';
 
 /** Why the server cannot start, in one line for the operator. */
 export class StartError extends Error {
   override readonly name = 'StartError';
 }
+
+/** Another process owns the folder. */
+export class FolderInUseError extends StartError {}
 
 /** The folder with all the server's data, owned by this process until it is released. */
 export interface DataFolder {
@@ -14,12 +28,23 @@ export interface DataFolder {
   release(): void;
 }
 
-const SUBFOLDERS = ['tenants', 'backups', 'trash'] as const;
+const SUBFOLDERS = ['tenants', 'backups', 'trash', 'tmp'] as const;
+
+function syncFolder(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
 
 /** Makes the folder and those in it, readable by their owner alone. */
 function makeFolders(path: string): void {
   for (const folder of [path, ...SUBFOLDERS.map((name) => join(path, name))]) {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // The folder's own entry must survive a power cut as well as what is in it.
+    syncFolder(dirname(folder));
     // One that was there already, or made under another umask.
     chmodSync(folder, 0o700);
   }
@@ -43,7 +68,9 @@ function lock(folder: string): () => void {
   } catch (error) {
     db.close();
     if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
-      throw new StartError(`another server owns ${folder}: stop it first, or set DATA_DIR to another folder`);
+      throw new FolderInUseError(
+        `another server owns ${folder}: stop it first, or set DATA_DIR to another folder`,
+      );
     }
     throw error;
   }
@@ -52,7 +79,7 @@ function lock(folder: string): () => void {
 
 /**
  * Makes the data folder where it is missing and takes it for this process.
- * @throws `StartError` when another server has it, or when it cannot be made or locked.
+ * @throws `FolderInUseError` when another server has it, `ConfigError` when it cannot be made or locked
  */
 export function openDataFolder(path: string): DataFolder {
   try {
@@ -62,6 +89,31 @@ export function openDataFolder(path: string): DataFolder {
   } catch (error) {
     if (error instanceof StartError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
-    throw new StartError(`DATA_DIR cannot be used: ${reason}`, { cause: error });
+    throw new ConfigError('DATA_DIR', `a folder that the server may write to (${reason})`);
+  }
+}
+
+const announcement = (folder: string): string => join(folder, 'server.json');
+
+/**
+ * Writes down where the server of this folder listens, for commands on this machine. Gives what takes it back.
+ * Only the folder's owner may call this.
+ */
+export function announce(folder: string, url: string): () => void {
+  const path = announcement(folder);
+  const unfinished = `${path}.new`;
+  rmSync(unfinished, { force: true });
+  writeFileSync(unfinished, `${JSON.stringify({ url, pid: process.pid })}\n`, { mode: 0o600 });
+  renameSync(unfinished, path);
+  return () => rmSync(path, { force: true });
+}
+
+/** Where the folder's server listens; null where none has said so. Means nothing while nobody owns the folder. */
+export function announcedUrl(folder: string): string | null {
+  try {
+    const { url } = JSON.parse(readFileSync(announcement(folder), 'utf8')) as { url?: unknown };
+    return typeof url === 'string' && URL.canParse(url) ? url : null;
+  } catch {
+    return null;
   }
 }

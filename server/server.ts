@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TokenHasher } from '../control-plane/admin-tokens.ts';
@@ -7,14 +6,22 @@ import { openControlPlane } from '../control-plane/control-plane.ts';
 import type { ControlPlane } from '../control-plane/types.ts';
 import { type Clock, systemClock } from '../tenant-schema/clock.ts';
 import type { TenantEngine } from '../tenant-schema/engine.ts';
+import { Fault } from '../tenant-schema/fault.ts';
 import { createIds, type IdMaker } from '../tenant-schema/ids.ts';
 import { openTenantEngine } from '../tenant-schema/sqlite/engine.ts';
+import type { Migrations } from '../tenant-schema/sqlite/migrator.ts';
 import { createAgent } from './agent/turn.ts';
-import type { Config } from './config.ts';
-import { openDataFolder, StartError } from './data-folder.ts';
+import { type Config, ConfigError } from './config.ts';
+import { announce, openDataFolder, StartError } from './data-folder.ts';
 import type { Lifecycle } from './endpoints/endpoint.ts';
 import { createApp } from './http/app.ts';
+import { withInternalAdmin } from './http/authenticate.ts';
 import { createListener } from './http/listener.ts';
+import { createDisk } from './operations/disk.ts';
+import { createDoctor } from './operations/doctor.ts';
+import { createFleet } from './operations/fleet.ts';
+import { createOperations, type Operations } from './operations/operations.ts';
+import { type Rebuild, rebuildControl } from './operations/rebuild.ts';
 import { createProviders } from './providers/registry.ts';
 import { createTransport } from './providers/transport.ts';
 import { createLog, type Log } from './telemetry/log.ts';
@@ -30,6 +37,7 @@ export interface FirstRun {
 }
 
 export interface Server {
+  operations: Operations;
   firstRun: FirstRun;
   /** Accepts connections from now on. @throws `StartError` when the address cannot be had. */
   listen(): Promise<{ url: string }>;
@@ -38,6 +46,8 @@ export interface Server {
    * give the same promise.
    */
   close(): Promise<void>;
+  /** See `operations/rebuild.ts`. Not for a server that others can reach. */
+  rebuildControl(progress: (done: number, total: number) => void): Promise<Rebuild>;
 }
 
 /** What a test may put in the place of the real thing. */
@@ -46,6 +56,15 @@ export interface Overrides {
   log?: Log;
   overloaded?: () => boolean;
   tokenHasher?: TokenHasher;
+  /** What the disk of the data folder has free. */
+  diskFreeBytes?: () => Promise<number>;
+  /** Schemas of tenants' files that no release has yet. */
+  tenantMigrations?: Migrations;
+  /**
+   * For a server that lives inside a command: an admin token that is never stored. No other one is made then, nor a
+   * demo, and the address is not written down for others.
+   */
+  internalAdminToken?: string;
 }
 
 /** Answers that were ready when the drain ended get so long to reach their clients. */
@@ -75,16 +94,50 @@ async function makeDemo(control: ControlPlane, engine: TenantEngine, ids: IdMake
 export const urlOf = (host: string, port: number): string =>
   `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 
+/** Where a client on this machine finds a server that listens on every address. */
+export function localUrl(url: string): string {
+  const { hostname, port } = new URL(url);
+  const everywhere: Record<string, string> = { '0.0.0.0': '127.0.0.1', '[::]': '[::1]' };
+  return `http://${everywhere[hostname] ?? hostname}:${port || '80'}`;
+}
+
+/** What the system says of a host that it cannot listen on. */
+const NO_SUCH_HOST = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EINVAL', 'EAFNOSUPPORT'];
+
 async function bind(http: HttpServer, { host, port }: Config): Promise<{ url: string }> {
   http.listen(port, host);
   try {
     await once(http, 'listening');
   } catch (error) {
-    const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-    const reason = inUse ? 'the port is in use' : error instanceof Error ? error.message : String(error);
-    throw new StartError(`cannot listen on ${urlOf(host, port)}: ${reason}`, { cause: error });
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (NO_SUCH_HOST.includes(code)) throw new ConfigError('HOST', 'an address of this machine');
+    const reason = code === 'EADDRINUSE' ? 'the port is in use' : String(error);
+    throw new StartError(`cannot listen on ${urlOf(host, port)}: ${reason}; set PORT to another one`, {
+      cause: error,
+    });
   }
   return { url: urlOf(host, (http.address() as AddressInfo).port) };
+}
+
+/** Closes what is left: connections that have not asked for anything, or that do not take their answer. */
+function closeListener(http: HttpServer): Promise<void> {
+  return new Promise((resolve) => {
+    http.close(() => resolve());
+    http.closeAllConnections();
+  });
+}
+
+const hasNoTenants = (control: ControlPlane): boolean =>
+  Object.values(control.countTenants()).every((count) => count === 0);
+
+/** A tenant's limit; none for a file that no row knows yet. */
+function storageBytesMaxOf(control: ControlPlane, tenantId: string): number | null {
+  try {
+    return control.getTenant(tenantId).limits.storage_bytes_max;
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'not_found') return null;
+    throw error;
+  }
 }
 
 /** Resolves when `work` is done, and after `ms` in any case. */
@@ -109,13 +162,27 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
   // What has been opened, to be closed in the opposite order: at the end, or where a later step fails.
   const opened: (() => void | Promise<void>)[] = [];
   const closeOpened = async () => {
-    for (let close = opened.pop(); close; close = opened.pop()) await close();
+    for (let close = opened.pop(); close; close = opened.pop()) {
+      // One that fails must not keep the others from closing.
+      try {
+        await close();
+      } catch (error) {
+        log.error({ err: error }, 'something could not be closed');
+      }
+    }
   };
 
   try {
     const folder = openDataFolder(config.dataDir);
     opened.push(folder.release);
-    const isNew = !existsSync(folder.controlDb);
+
+    // Before anything is made: an address that cannot be had leaves nothing behind, and probes are answered
+    // while the databases are opened.
+    const listener = createListener(ids);
+    const { server: http } = listener;
+    const address = await bind(http, config);
+    http.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
+    opened.push(() => closeListener(http));
 
     const { tokenHasher } = overrides;
     const control = openControlPlane({
@@ -134,6 +201,8 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       openMax: config.openTenantsMax,
       idleMs: config.tenantIdleMs,
       synchronous: config.durability === 'full' ? 'FULL' : 'NORMAL',
+      ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),
+      storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),
       log,
     });
     opened.push(() => engine.close());
@@ -147,7 +216,12 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     const loopDelay = watchLoopDelay(config.loopDelayMsMax);
     opened.push(() => loopDelay.stop());
 
-    const metrics = createMetrics(() => engine.stats());
+    const disk = createDisk(config.dataDir, config.diskFreeBytesMin, overrides.diskFreeBytes);
+    const metrics = createMetrics({
+      pool: () => engine.stats(),
+      tenants: () => control.countTenants(),
+      diskFreeBytes: () => disk.freeBytes(),
+    });
     const agent = createAgent({
       engine,
       providers: createProviders({ endpoints: config.providers, retries: config.upstreamRetries }, transport),
@@ -159,30 +233,75 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       totalTimeoutMs: config.upstreamTotalMs,
     });
 
+    const { internalAdminToken } = overrides;
+    const isInternal = internalAdminToken !== undefined;
+    // The token is stored last: a first start that ends before it can show what it made is made again.
+    const isFirst = !isInternal && !control.hasAdminToken() && hasNoTenants(control);
+    const demo = isFirst ? await makeDemo(control, engine, ids) : null;
     if (config.adminToken !== null) await control.setAdminToken(config.adminToken);
-    const adminToken = await control.ensureAdminToken();
-    const demo = isNew ? await makeDemo(control, engine, ids) : null;
+    const adminToken = isInternal ? null : await control.ensureAdminToken();
+
+    const operations = createOperations({
+      control,
+      engine,
+      agent,
+      clock,
+      ids,
+      log,
+      disk,
+      dataDir: config.dataDir,
+      trashKeepMs: config.trashKeepMs,
+      backupEveryMs: config.backupEveryMs,
+      retention: {
+        newest: config.backupKeep,
+        daily: config.backupKeepDaily,
+        weekly: config.backupKeepWeekly,
+      },
+    });
+    await operations.recover();
+    // A copy under way is ended with the engine's workers; what it leaves has no name that counts.
+    opened.push(() => within(FLUSH_MS, operations.stop()));
+    if (!isInternal) operations.start();
+
+    const fleet = createFleet({
+      engine,
+      dataDir: config.dataDir,
+      migrateOne: operations.migrate,
+    });
+    const doctor = createDoctor({ control, engine, clock, dataDir: config.dataDir });
 
     const app = createApp({
-      services: { control, engine, agent, ids, clock, log, metrics, lifecycle },
+      services: {
+        control: isInternal ? withInternalAdmin(control, internalAdminToken) : control,
+        engine,
+        agent,
+        operations,
+        fleet,
+        doctor,
+        ids,
+        clock,
+        log,
+        metrics,
+        lifecycle,
+      },
       bodyBytesMax: config.bodyBytesMax,
+      importBytesMax: config.importBytesMax,
       pingMs: config.pingMs,
       corsOrigins: config.corsOrigins,
       metricsPublic: config.metricsPublic,
       overloaded: overrides.overloaded ?? loopDelay.overloaded,
     });
-    const { server: http, answered } = createListener(app, ids);
+    listener.serve(app);
 
     const shutDown = async () => {
       lifecycle.state = 'draining';
       const deadline = clock.monotonic() + config.drainMs;
-      const closed = new Promise<void>((resolve) => http.close(() => resolve()));
+      // Still listening, so that probes hear that it drains; everything else is refused.
+      listener.endConnections();
       await agent.drain(config.drainMs);
       const leftMs = Math.max(deadline - clock.monotonic(), 0);
-      await within(Math.max(leftMs, FLUSH_MS), answered());
-      // What is left has not asked for anything, or does not take its answer.
-      http.closeAllConnections();
-      await closed;
+      await within(Math.max(leftMs, FLUSH_MS), listener.answered());
+      await closeListener(http);
       // A turn that was being admitted when the others ended has lost its client by now.
       await agent.drain(0);
       await closeOpened();
@@ -190,18 +309,18 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     let closing: Promise<void> | undefined;
 
     return {
+      operations,
       firstRun: { adminToken, demo },
       async listen() {
-        const address = await bind(http, config);
-        // A connection that cannot be accepted, for want of descriptors say, must not end the server.
-        http.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
         lifecycle.state = 'ready';
+        if (!isInternal) opened.push(announce(config.dataDir, localUrl(address.url)));
         return address;
       },
       close() {
         closing ??= shutDown();
         return closing;
       },
+      rebuildControl: (progress) => rebuildControl({ control, engine, dataDir: config.dataDir }, progress),
     };
   } catch (error) {
     await closeOpened();

@@ -1,7 +1,12 @@
 import { Ajv } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { z } from 'zod';
-import { bytesOf, OBJECT_BYTES_MAX, providerName } from './common.ts';
+import { bytesOf, nameInput, providerName, textOf } from './common.ts';
+
+/** JSON of a `model_config` may be so long. */
+const MODEL_CONFIG_BYTES_MAX = 16 * 1024;
+/** JSON of all tools of a config may be so long: it goes to the model with every turn. */
+const TOOLS_BYTES_MAX = 256 * 1024;
 
 // ── model_config ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -25,11 +30,31 @@ const REFUSED_PARAMETERS = [
     'route',
     'preset',
   ],
-  ...['fallbacks', 'betas', 'anthropic_beta', 'anthropic_version', 'inference_geo'],
+  ...['fallbacks', 'fallback_models', 'betas', 'anthropic_beta', 'anthropic_version', 'inference_geo'],
+  ...['api_base', 'server_url', 'azure_endpoint', 'custom_headers', 'http_headers', 'request_headers'],
   // what is asked
   ...['messages', 'system', 'system_prompt', 'instructions', 'input', 'prompt', 'suffix', 'template', 'raw'],
   ...['tools', 'functions', 'function_call', 'web_search_options', 'search_parameters', 'search_settings'],
-  ...['documents', 'citation_options', 'compound_custom', 'mcp_servers', 'container', 'context_management'],
+  ...[
+    'system_instruction',
+    'web_search',
+    'web_fetch',
+    'search',
+    'google_search',
+    'mcp',
+    'connectors',
+    'skills',
+  ],
+  ...[
+    'cached_content',
+    'safe_prompt',
+    'documents',
+    'citation_options',
+    'compound_custom',
+    'mcp_servers',
+    'container',
+    'context_management',
+  ],
   ...[
     'plugins',
     'transforms',
@@ -41,7 +66,7 @@ const REFUSED_PARAMETERS = [
   ],
   // how it is charged, counted, kept or read
   ...['stream', 'stream_options', 'n', 'best_of', 'store', 'metadata', 'service_tier', 'speed', 'prediction'],
-  ...['modalities', 'audio', 'usage', 'include'],
+  ...['modalities', 'audio', 'usage', 'include', 'include_usage', 'stream_mode', 'candidate_count'],
 ];
 
 const plainName = (name: string): string => name.replace(/[_-]/g, '').toLowerCase();
@@ -53,7 +78,7 @@ const tokens = z.number().int().positive().nullable().optional();
 export const modelConfigInput = z
   .looseObject({
     provider: providerName,
-    model: z.string().min(1).max(200),
+    model: nameInput,
     temperature: z.number().min(0).max(2).nullable().optional(),
     top_p: z.number().min(0).max(1).nullable().optional(),
     max_tokens: tokens,
@@ -64,8 +89,11 @@ export const modelConfigInput = z
       for (const name of Object.keys(value).filter((key) => refused.has(plainName(key)))) {
         context.addIssue({ code: 'custom', path: [name], message: `"${name}" cannot be set here` });
       }
-      if (bytesOf(value) > OBJECT_BYTES_MAX) {
-        context.addIssue({ code: 'custom', message: `must be at most ${OBJECT_BYTES_MAX} bytes of JSON` });
+      if (bytesOf(value) > MODEL_CONFIG_BYTES_MAX) {
+        context.addIssue({
+          code: 'custom',
+          message: `must be at most ${MODEL_CONFIG_BYTES_MAX} bytes of JSON`,
+        });
       }
     },
     { when: ({ value }) => typeof value === 'object' && value !== null },
@@ -104,7 +132,7 @@ const toolName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 lett
 
 const toolObject = z.strictObject({
   name: toolName,
-  description: z.string().max(4096).optional(),
+  description: textOf(0, 4096).optional(),
   parameters: z
     .record(z.string(), z.unknown())
     .superRefine((schema, context) => {
@@ -122,6 +150,9 @@ export const toolsConfigInput = z
   .max(128)
   .superRefine(
     (tools: readonly unknown[], context) => {
+      if (bytesOf(tools) > TOOLS_BYTES_MAX) {
+        context.addIssue({ code: 'custom', message: `must be at most ${TOOLS_BYTES_MAX} bytes of JSON` });
+      }
       const seen = new Set<unknown>();
       tools.map(nameOf).forEach((name, index) => {
         if (typeof name === 'string' && seen.has(name)) {

@@ -3,11 +3,13 @@ import { notFound } from '../../tenant-schema/fault.ts';
 import { isId } from '../../tenant-schema/ids.ts';
 import type { TurnInput } from '../../tenant-schema/store.ts';
 import type { ChatAnswer, TurnEvent } from '../agent/agent.ts';
+import { BUILT_IN_VARIABLES } from '../agent/template.ts';
 import {
   costUsd,
   id,
   metadataInput,
   problem,
+  textOf,
   toolCall,
   toUsd,
   usage,
@@ -19,7 +21,6 @@ import { type Endpoint, EventStream, tenantEndpoint } from './endpoint.ts';
 // ── template_vars ──────────────────────────────────────────────────────────────────────────────────────
 
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
-const BUILT_IN = new Set(['tenant_name', 'agent_name', 'date']);
 const VARIABLES_MAX = 100;
 const VALUE_CHARS_MAX = 10_000;
 
@@ -27,7 +28,7 @@ const templateVars = z
   .record(
     z.string(),
     z
-      .union([z.string().max(VALUE_CHARS_MAX), z.number(), z.boolean()], {
+      .union([textOf(0, VALUE_CHARS_MAX), z.number(), z.boolean()], {
         error: `must be a text of at most ${VALUE_CHARS_MAX} characters, a number or a boolean`,
       })
       .transform(String),
@@ -39,7 +40,7 @@ const templateVars = z
         context.addIssue({ code: 'custom', message: `must have at most ${VARIABLES_MAX} entries` });
       }
       for (const name of names.slice(0, VARIABLES_MAX)) {
-        if (BUILT_IN.has(name)) {
+        if (BUILT_IN_VARIABLES.includes(name)) {
           context.addIssue({
             code: 'custom',
             path: [name],
@@ -61,8 +62,9 @@ const templateVars = z
 
 const toolResult = z
   .strictObject({
-    tool_call_id: z.string().min(1).max(200).optional(),
-    name: z.string().min(1).max(200).optional(),
+    // Absent, null and empty are the same; which call is meant is for the conversation to say, with its open calls.
+    tool_call_id: z.string().max(200).nullish(),
+    name: z.string().max(200).nullish(),
     content: z.unknown().optional(),
     /** Another name for `content`. */
     result: z.unknown().optional(),
@@ -72,9 +74,6 @@ const toolResult = z
     (value: object, context) => {
       if ('content' in value === 'result' in value) {
         context.addIssue({ code: 'custom', message: 'must have exactly one of "content" and "result"' });
-      }
-      if (!('tool_call_id' in value) && !('name' in value)) {
-        context.addIssue({ code: 'custom', message: 'must have a "tool_call_id" or a "name"' });
       }
     },
     { when: ({ value }) => typeof value === 'object' && value !== null },
@@ -120,8 +119,8 @@ function turnInput(body: z.output<typeof chatInput>): TurnInput {
     return { kind: 'message', text: body.message, cancelToolCalls: body.cancel_tool_calls ?? false };
   }
   const results = (body.tool_results ?? []).map((result) => ({
-    toolCallId: result.tool_call_id,
-    name: result.name,
+    toolCallId: result.tool_call_id || undefined,
+    name: result.name || undefined,
     content: contentText('content' in result ? result.content : result.result),
     isError: result.is_error ?? false,
   }));
@@ -149,7 +148,7 @@ const answerJson = (answer: ChatAnswer): z.input<typeof chatAnswer> => ({
   tool_calls: answer.toolCalls,
   finish_reason: answer.finishReason,
   model: answer.model,
-  usage: usageJson(answer.usage),
+  usage: usageJson(answer.usage, answer.usageEstimated),
   cost_usd: toUsd(answer.costMicroUsd),
 });
 

@@ -1,39 +1,39 @@
 import { z } from 'zod';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import { invalid } from '../../tenant-schema/fault.ts';
-import type { JsonObject, Listing, Page, TokenUsage } from '../../tenant-schema/store.ts';
+import { METADATA_BYTES_MAX } from '../../tenant-schema/json.ts';
+import type { Listing, Page, TokenUsage } from '../../tenant-schema/store.ts';
 import { PROVIDER_NAMES } from '../providers/catalogue.ts';
-
-/** JSON of a `metadata` or a `model_config` may be so long. */
-export const OBJECT_BYTES_MAX = 16 * 1024;
 
 // ── what comes in ──────────────────────────────────────────────────────────────────────────────────────
 
-export const nameInput = z
-  .string()
-  .min(1)
-  .max(200)
-  .refine((text) => text === '' || text.trim() !== '', 'must not be blank');
+/**
+ * Text of `min` to `max` characters: code points, as JSON Schema counts them, where `z.string().max` would count an
+ * emoji twice.
+ */
+export const textOf = (min: number, max: number) =>
+  z
+    .string()
+    .min(min)
+    .refine(
+      (text) => text.length <= max || (text.length <= 2 * max && [...text].length <= max),
+      `must be at most ${max} characters`,
+    )
+    .meta({ maxLength: max });
+
+export const nameInput = textOf(1, 200).refine(
+  (text) => text === '' || text.trim() !== '',
+  'must not be blank',
+);
 
 export const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
 
 export const metadataInput = z
   .record(z.string(), z.unknown())
-  .refine((value) => bytesOf(value) <= OBJECT_BYTES_MAX, `must be at most ${OBJECT_BYTES_MAX} bytes of JSON`);
-
-/**
- * What a `metadata` patch leaves of the present value.
- * @throws `validation_failed` when the whole would be too large, which the patch alone does not show.
- */
-export function checkMergedMetadata(current: JsonObject, patch: JsonObject | undefined): void {
-  if (!patch) return;
-  const merged = Object.entries({ ...current, ...patch }).filter(([, value]) => value !== null);
-  if (bytesOf(Object.fromEntries(merged)) > OBJECT_BYTES_MAX) {
-    throw invalid([
-      { path: 'metadata', message: `must be at most ${OBJECT_BYTES_MAX} bytes of JSON after the change` },
-    ]);
-  }
-}
+  .refine(
+    (value) => bytesOf(value) <= METADATA_BYTES_MAX,
+    `must be at most ${METADATA_BYTES_MAX} bytes of JSON`,
+  );
 
 export const providerName = z.enum(PROVIDER_NAMES);
 
@@ -41,7 +41,7 @@ export const providerName = z.enum(PROVIDER_NAMES);
 export const timeInput = z
   .string()
   // An unescaped `+` in a query arrives as a blank; nothing else that is valid has one there.
-  .transform((text) => text.replace(/ (\d\d:\d\d)$/, '+$1'))
+  .transform((text) => text.replace(/ (\d\d:\d\d)$/, '+$1').toUpperCase())
   .pipe(
     z.union([z.iso.datetime({ offset: true }), z.iso.date()], {
       error: 'must be a date (2026-01-31) or an RFC 3339 date-time (2026-01-31T12:00:00Z)',
@@ -50,14 +50,14 @@ export const timeInput = z
   .transform((text) => Date.parse(text));
 
 export const idFilter = z.uuidv7({ error: 'must be an id' }).optional();
-export const userInput = z.string().min(1).max(200);
+export const userInput = textOf(1, 200);
 
 const limitInput = (fallback: number) =>
   z
     .string()
     .meta({ type: 'integer', minimum: 1, maximum: 100, default: fallback })
     .transform((text, context) => {
-      const limit = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+      const limit = /^[1-9]\d{0,2}$/.test(text) ? Number(text) : 0;
       if (limit >= 1 && limit <= 100) return limit;
       context.addIssue({ code: 'custom', message: 'must be a whole number from 1 to 100' });
       return z.NEVER;
@@ -109,11 +109,12 @@ export const usage = z.strictObject({
   estimated: z.literal(true).optional(),
 });
 
-export const usageJson = (tokens: TokenUsage) => ({
+export const usageJson = (tokens: TokenUsage, estimated = false) => ({
   input_tokens: tokens.inputTokens,
   output_tokens: tokens.outputTokens,
   cached_input_tokens: tokens.cachedInputTokens,
   reasoning_tokens: tokens.reasoningTokens,
+  ...(estimated && { estimated: true as const }),
 });
 
 export const toolCall = z.strictObject({ id: z.string(), name: z.string(), arguments: jsonObject });

@@ -3,7 +3,6 @@ import { toTimestamp } from '../../tenant-schema/clock.ts';
 import type { Config } from '../../tenant-schema/store.ts';
 import { agentTypeInput, modelConfigInput, toolsConfigInput } from './agent-input.ts';
 import {
-  checkMergedMetadata,
   id,
   jsonObject,
   listOf,
@@ -11,12 +10,13 @@ import {
   nameInput,
   pageOf,
   pageQuery,
+  textOf,
   timestamp,
   toList,
 } from './common.ts';
 import { type Endpoint, tenantEndpoint } from './endpoint.ts';
 
-const systemPrompt = z.string().max(200_000);
+const systemPrompt = textOf(0, 200_000);
 
 const configInput = z.strictObject({
   name: nameInput,
@@ -160,7 +160,6 @@ export const configEndpoints: Endpoint[] = [
     async ({ params, body, identity, services }) =>
       configJson(
         await services.engine.use(identity.tenant.id, (store) => {
-          checkMergedMetadata(store.getConfig(params.id).metadata, body.metadata);
           return store.updateConfig(params.id, patchContent(body));
         }),
       ),

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import type { Conversation, StoredMessage } from '../../tenant-schema/store.ts';
 import {
-  checkMergedMetadata,
   id,
   idFilter,
   jsonObject,
@@ -10,6 +9,7 @@ import {
   metadataInput,
   pageOf,
   pageQuery,
+  textOf,
   timestamp,
   toList,
   toolCall,
@@ -52,7 +52,7 @@ const conversationDetail = z.strictObject({
 });
 
 const conversationPatch = z.strictObject({
-  title: z.string().max(200).nullable().optional(),
+  title: textOf(0, 200).nullable().optional(),
   metadata: metadataInput.optional(),
 });
 
@@ -143,7 +143,6 @@ export const conversationEndpoints: Endpoint[] = [
     async ({ params, body, identity, services }) =>
       conversationJson(
         await services.engine.use(identity.tenant.id, (store) => {
-          checkMergedMetadata(store.getConversation(params.id).metadata, body.metadata);
           return store.updateConversation(params.id, body);
         }),
       ),

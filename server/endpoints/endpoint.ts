@@ -5,6 +5,10 @@ import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { type FaultCode, notFound } from '../../tenant-schema/fault.ts';
 import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
 import type { Agent } from '../agent/agent.ts';
+import type { Doctor } from '../operations/doctor.ts';
+import type { Fleet } from '../operations/fleet.ts';
+import type { Operations } from '../operations/operations.ts';
+import type { IncomingFile } from '../operations/tenants.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { parseInput, queryObject } from './validate.ts';
@@ -19,6 +23,9 @@ export interface Services {
   control: ControlPlane;
   engine: TenantEngine;
   agent: Agent;
+  operations: Operations;
+  fleet: Fleet;
+  doctor: Doctor;
   ids: IdMaker;
   clock: Clock;
   log: Log;
@@ -37,6 +44,8 @@ export interface EndpointCall {
   params: Record<string, string>;
   query: URLSearchParams;
   body: unknown;
+  /** The body as it is, for an endpoint that takes a file. */
+  file: IncomingFile;
   requestId: string;
   caller: Caller;
   services: Services;
@@ -44,8 +53,8 @@ export interface EndpointCall {
   clientGone: AbortSignal;
 }
 
-/** Writes one event; resolves when the client can take the next one. Never throws. */
-export type SendEvent = (name: string, data: unknown) => Promise<void>;
+/** Writes one event. A promise where the client cannot take the next one yet: it resolves when it can. Never throws. */
+export type SendEvent = (name: string, data: unknown) => void | Promise<void>;
 
 /** An answer that comes piece by piece. What `run` throws becomes the stream's last event, `error`. */
 export class EventStream {
@@ -64,6 +73,30 @@ export class TextReply {
     this.text = text;
   }
 }
+
+/** A file from the disk, sent as it is. */
+export interface FileReplyOptions {
+  path: string;
+  /** The name that a client may save it under; characters that are not safe in one are replaced. */
+  fileName: string;
+  /** Hexadecimal; becomes the `ETag`. */
+  sha256: string;
+  /** Whether the same file can be asked for again, so that a download can go on where it was cut off. */
+  resumable: boolean;
+  /** Called once when the file is sent, or given up. */
+  release?(): Promise<void>;
+}
+
+/** An answer that is a file. */
+export class FileReply {
+  readonly options: FileReplyOptions;
+  constructor(options: FileReplyOptions) {
+    this.options = options;
+  }
+}
+
+/** What the bodies are that are not JSON. */
+export const DATABASE_TYPE = 'application/vnd.sqlite3';
 
 export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
 
@@ -85,6 +118,10 @@ export interface Endpoint {
   status: number;
   /** Null for an empty answer or one that is not JSON. */
   response: z.ZodType | null;
+  /** Whether the body is a file; `body` is null then. */
+  takesFile: boolean;
+  /** Whether the answer is a file, and one that can be asked for in parts. */
+  givesFile: 'whole' | 'resumable' | null;
   /** The events of a streamed answer, by name. */
   events: Record<string, z.ZodType> | null;
   /** The codes it may give beside those that its kind of endpoint always may. */
@@ -109,8 +146,10 @@ interface Definition<Path extends string, Query, Body, Reply> {
   summary: string;
   query?: Query;
   body?: Body;
+  takesFile?: boolean;
   status?: 200 | 201 | 204;
   response?: Reply;
+  givesFile?: 'whole' | 'resumable';
   events?: Record<string, z.ZodType>;
   faults?: readonly FaultCode[];
 }
@@ -119,12 +158,13 @@ interface Context<Path extends string, Query, Body> {
   params: Record<ParamName<Path>, string>;
   query: z.output<Query>;
   body: z.output<Body>;
+  file: IncomingFile;
   requestId: string;
   services: Services;
   clientGone: AbortSignal;
 }
 
-type Answer<Reply> = z.input<Reply> | EventStream | TextReply;
+type Answer<Reply> = z.input<Reply> | EventStream | TextReply | FileReply;
 
 type Handler<Path extends string, Query, Body, Reply, Who> = (
   context: Context<Path, Query, Body> & Who,
@@ -156,6 +196,8 @@ function build<
     body,
     status: definition.status ?? 200,
     response,
+    takesFile: definition.takesFile ?? false,
+    givesFile: definition.givesFile ?? null,
     events,
     faults: definition.faults ?? [],
     async call(call) {
@@ -170,6 +212,7 @@ function build<
         params: call.params as Record<ParamName<Path>, string>,
         query: input.first as z.output<Query>,
         body: input.second as z.output<Body>,
+        file: call.file,
         requestId: call.requestId,
         services: call.services,
         clientGone: call.clientGone,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { type ApiKey, SCOPES } from '../../control-plane/types.ts';
+import { type Actor, type ApiKey, SCOPES, type TenantIdentity } from '../../control-plane/types.ts';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
 import {
   checkExpiry,
   id,
@@ -12,7 +13,7 @@ import {
   timestamp,
   toList,
 } from './common.ts';
-import { adminEndpoint, type Endpoint } from './endpoint.ts';
+import { adminEndpoint, type Endpoint, tenantEndpoint } from './endpoint.ts';
 
 const scopes = z.array(z.enum(SCOPES));
 
@@ -95,4 +96,65 @@ export const keyEndpoints: Endpoint[] = [
     },
     ({ params, actor, services }) => services.control.revokeKey(params.id, params.key_id, actor),
   ),
+  tenantEndpoint(
+    {
+      name: 'createKey',
+      group: 'Keys',
+      method: 'POST',
+      path: '/api/v1/keys',
+      scope: 'manage',
+      summary:
+        "Make a key of one's own tenant, with no more scopes than one's own; its text is shown this once",
+      body: keyInput,
+      status: 201,
+      response: newApiKey,
+    },
+    ({ body, identity, requestId, services }) => {
+      checkExpiry(body.expires_at, services.clock);
+      const { name, scopes = identity.key.scopes, expires_at } = body;
+      const missing = scopes.filter((scope) => !identity.key.scopes.includes(scope));
+      if (missing.length > 0) {
+        throw new Fault('insufficient_scope', `A key cannot give what it has not: ${missing.join(', ')}.`);
+      }
+      const key = { name, scopes, expiresAt: expires_at };
+      const issued = services.control.createKey(identity.tenant.id, key, actorOf(identity, requestId));
+      return { ...keyJson(issued.key), api_key: issued.secret };
+    },
+  ),
+  tenantEndpoint(
+    {
+      name: 'listKeys',
+      group: 'Keys',
+      method: 'GET',
+      path: '/api/v1/keys',
+      scope: 'manage',
+      summary: "List the keys of one's own tenant",
+      query: z.strictObject(pageQuery()),
+      response: listOf(apiKey),
+    },
+    ({ query, identity, services }) =>
+      toList(services.control.listKeys(identity.tenant.id, pageOf(query)), keyJson),
+  ),
+  tenantEndpoint(
+    {
+      name: 'revokeKey',
+      group: 'Keys',
+      method: 'DELETE',
+      path: '/api/v1/keys/:key_id',
+      scope: 'manage',
+      summary: "Revoke a key of one's own tenant, but not its last one that can manage keys",
+      status: 204,
+    },
+    ({ params, identity, requestId, services }) =>
+      services.control.revokeKey(identity.tenant.id, params.key_id, actorOf(identity, requestId), {
+        keepManager: true,
+      }),
+  ),
 ];
+
+/** A tenant's own key as the one who acts, for the audit table. */
+const actorOf = ({ key }: TenantIdentity, requestId: string): Actor => ({
+  id: key.id,
+  name: key.name,
+  requestId,
+});

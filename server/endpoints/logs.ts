@@ -66,7 +66,7 @@ const logJson = (row: TurnLog): z.input<typeof log> => ({
   error_code: row.errorCode,
   latency_ms: row.latencyMs,
   first_token_ms: row.firstTokenMs,
-  usage: { ...usageJson(row.usage), ...(row.usageEstimated && { estimated: true as const }) },
+  usage: usageJson(row.usage, row.usageEstimated),
   cost_usd: toUsd(row.costMicroUsd),
   created_at: toTimestamp(row.createdAt),
 });

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { Tenant } from '../../control-plane/types.ts';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
+import type { MadeTenant } from '../operations/tenants.ts';
 import {
-  checkMergedMetadata,
   id,
   jsonObject,
   listOf,
@@ -41,9 +41,11 @@ const tenantRow = {
   metadata: jsonObject,
   limits,
   created_at: timestamp,
+  /** Only of a deleted tenant, which is purged some days after it. */
+  deleted_at: timestamp.optional(),
 };
-const tenant = z.strictObject(tenantRow);
-const newTenant = z.strictObject({ ...tenantRow, api_key: z.string(), key: apiKey });
+export const tenant = z.strictObject(tenantRow);
+export const newTenant = z.strictObject({ ...tenantRow, api_key: z.string(), key: apiKey });
 
 const tenantInput = z.strictObject({
   name: nameInput,
@@ -57,13 +59,20 @@ const tenantPatch = z.strictObject({
   limits: limitsInput.optional(),
 });
 
-const tenantJson = (row: Tenant): z.input<typeof tenant> => ({
+export const tenantJson = (row: Tenant): z.input<typeof tenant> => ({
   id: row.id,
   name: row.name,
   status: row.status,
   metadata: row.metadata,
   limits: row.limits,
   created_at: toTimestamp(row.createdAt),
+  ...(row.deletedAt !== undefined && { deleted_at: toTimestamp(row.deletedAt) }),
+});
+
+export const newTenantJson = ({ tenant, issued }: MadeTenant): z.input<typeof newTenant> => ({
+  ...tenantJson(tenant),
+  api_key: issued.secret,
+  key: keyJson(issued.key),
 });
 
 /** Without the members that are undefined, which a merge by key must not see. */
@@ -92,21 +101,9 @@ export const tenantEndpoints: Endpoint[] = [
       status: 201,
       response: newTenant,
     },
-    async ({ body, actor, services: { control, engine, ids } }) => {
-      const tenantId = ids();
-      await engine.create({ id: tenantId, name: body.name });
-      try {
-        const limits = body.limits && given(body.limits);
-        const added = control.addTenant(
-          tenantId,
-          { name: body.name, metadata: body.metadata, limits },
-          actor,
-        );
-        return { ...tenantJson(added.tenant), api_key: added.issued.secret, key: keyJson(added.issued.key) };
-      } catch (error) {
-        await engine.destroy(tenantId);
-        throw error;
-      }
+    async ({ body, actor, services: { operations } }) => {
+      const limits = body.limits && given(body.limits);
+      return newTenantJson(await operations.tenants.create({ ...body, limits }, actor));
     },
   ),
   adminEndpoint(
@@ -143,19 +140,9 @@ export const tenantEndpoints: Endpoint[] = [
       body: tenantPatch,
       response: tenant,
     },
-    async ({ params, body, actor, requestId, services: { control, engine, log } }) => {
-      checkMergedMetadata(control.getTenant(params.id).metadata, body.metadata);
+    async ({ params, body, actor, services: { operations } }) => {
       const limits = body.limits && given(body.limits);
-      const row = control.updateTenant(params.id, { ...body, limits }, actor);
-      if (body.name !== undefined) {
-        // The name in control.db is the one that counts; the file's copy is for a lost control.db.
-        await engine
-          .use(row.id, (store) => store.setTenantName(row.name))
-          .catch((error: unknown) =>
-            log.warn({ err: error, tenant_id: row.id, request_id: requestId }, 'file keeps old tenant name'),
-          );
-      }
-      return tenantJson(row);
+      return tenantJson(await operations.tenants.update(params.id, { ...body, limits }, actor));
     },
   ),
 ];

@@ -1,8 +1,12 @@
 import type { z } from 'zod';
 import { type InputError, invalid } from '../../tenant-schema/fault.ts';
+import { NESTING_MAX } from '../../tenant-schema/json.ts';
 
-/** Deeper JSON than this is refused before anything recurses over it. */
-export const NESTING_MAX = 64;
+/**
+ * A field of a body has at most so many entries. Checked before a schema looks at each of them: a megabyte of
+ * entries would hold up every other request.
+ */
+const ENTRIES_MAX = 4000;
 /** An answer lists at most so many faults, so that a bad megabyte does not come back as ten. */
 const ERRORS_MAX = 100;
 
@@ -15,10 +19,13 @@ function textFault(text: string): string | undefined {
   return undefined;
 }
 
-/** Finds what JSON can say and nobody should: see `textFault`, numbers out of range, `__proto__`, deep nesting. */
-function contentFaults(root: unknown): { errors: InputError[]; tooDeep: boolean } {
+/**
+ * Finds what JSON can say and nobody should: see `textFault`, numbers that JavaScript would change, `__proto__`,
+ * deep nesting, too many entries. Where `unfit`, no schema should look at the value.
+ */
+function contentFaults(root: unknown): { errors: InputError[]; unfit: boolean } {
   const errors: InputError[] = [];
-  let tooDeep = false;
+  let unfit = false;
   const report = (path: string, message: string) => {
     if (errors.length < ERRORS_MAX) errors.push({ path, message });
   };
@@ -28,13 +35,22 @@ function contentFaults(root: unknown): { errors: InputError[]; tooDeep: boolean 
       if (fault) report(path, fault);
     } else if (typeof value === 'number') {
       if (!Number.isFinite(value)) report(path, 'must be a number in the range of a double');
+      else if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
+        report(path, 'must be a whole number of at most 15 digits; send a longer one as text');
+      }
     } else if (typeof value === 'object' && value !== null) {
       if (depth === NESTING_MAX) {
-        if (!tooDeep) report(path, `must not be nested deeper than ${NESTING_MAX} levels`);
-        tooDeep = true;
+        if (!unfit) report(path, `must not be nested deeper than ${NESTING_MAX} levels`);
+        unfit = true;
         return;
       }
-      for (const [key, item] of Object.entries(value)) {
+      const entries = Object.entries(value);
+      if (depth <= 1 && entries.length > ENTRIES_MAX) {
+        report(path, `must have at most ${ENTRIES_MAX} entries`);
+        unfit = true;
+        return;
+      }
+      for (const [key, item] of entries) {
         const fault = key === '__proto__' ? 'must not contain the field "__proto__"' : textFault(key);
         // The name itself is not repeated: it is what cannot be written.
         if (fault) report(path, fault);
@@ -43,7 +59,7 @@ function contentFaults(root: unknown): { errors: InputError[]; tooDeep: boolean 
     }
   };
   walk(root, '', 0);
-  return { errors, tooDeep };
+  return { errors, unfit };
 }
 
 type Issue = z.core.$ZodIssue;
@@ -79,7 +95,7 @@ interface Part {
 function check({ schema, value }: Part): { data: unknown; errors: InputError[] } {
   if (schema === null) return { data: undefined, errors: [] };
   const content = contentFaults(value);
-  if (content.tooDeep) return { data: undefined, errors: content.errors };
+  if (content.unfit) return { data: undefined, errors: content.errors };
   const result = schema.safeParse(value);
   const errors = result.success ? [] : issueErrors(result.error.issues, []);
   return { data: result.data, errors: [...content.errors, ...errors] };
@@ -99,10 +115,12 @@ export function parseInput(first: Part, second: Part): { first: unknown; second:
 
 /** A query as an object; a name given twice becomes an array, which no query schema takes. */
 export function queryObject(query: URLSearchParams): Record<string, string | string[]> {
-  return Object.fromEntries(
-    [...new Set(query.keys())].map((name) => {
-      const values = query.getAll(name);
-      return [name, values.length === 1 ? (values[0] ?? '') : values];
-    }),
-  );
+  const object = new Map<string, string | string[]>();
+  for (const [name, value] of query) {
+    const known = object.get(name);
+    if (known === undefined) object.set(name, value);
+    else if (Array.isArray(known)) known.push(value);
+    else object.set(name, [known, value]);
+  }
+  return Object.fromEntries(object);
 }

@@ -17,6 +17,7 @@ import type { RequestMiddleware, RequestState } from './state.ts';
 export interface AppOptions {
   services: Services;
   bodyBytesMax: number;
+  importBytesMax: number;
   pingMs: number;
   corsOrigins: readonly string[];
   metricsPublic: boolean;

@@ -1,8 +1,17 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
+import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
+import { isReceivingFile } from './files.ts';
+import { problemOf } from './problem.ts';
 import type { RequestState } from './state.ts';
 
 /** What node's parser can refuse a request for, before there is one. */
@@ -28,6 +37,8 @@ const MALFORMED = {
 };
 
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, ids: IdMaker): void {
+  // A large file over a slow line takes longer than any other request may; who stalls is cut off elsewhere.
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isReceivingFile(socket)) return;
   // An answer that is under way must not get another one into its middle.
   if (error.code === 'ECONNRESET' || !socket.writable || Reflect.get(socket, '_httpMessage')) {
     socket.destroy();
@@ -51,13 +62,34 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex, ids: IdMaker): voi
 
 export interface Listener {
   server: Server;
+  /** Hands requests to the app from now on. Those before are told that the server starts. */
+  serve(app: Koa<RequestState>): void;
+  /** Lets every connection end with the answer that it waits for. */
+  endConnections(): void;
   /** Resolves when every request that has begun is answered, or its client has gone. */
   answered(): Promise<void>;
 }
 
-/** An HTTP server for the app, with bounds for clients that send slowly. Does not listen yet. */
-export function createListener(app: Koa<RequestState>, ids: IdMaker): Listener {
-  const handle = app.callback();
+/** What is answered before there is an app: alive, but not ready. */
+function answerStarting(request: IncomingMessage, response: ServerResponse, ids: IdMaker): void {
+  const requestId = ids();
+  const alive = request.url === '/healthz';
+  const body = alive
+    ? { status: 'ok' }
+    : problemOf(new Fault('overloaded', 'The server is starting.'), requestId);
+  response.writeHead(alive ? 200 : 503, {
+    'X-Request-Id': requestId,
+    'Content-Type': alive ? 'application/json' : 'application/problem+json',
+    'Retry-After': '1',
+    Connection: 'close',
+  });
+  response.end(JSON.stringify(body));
+}
+
+/** An HTTP server with bounds for clients that send slowly. Does not listen yet. */
+export function createListener(ids: IdMaker): Listener {
+  let handle: RequestListener = (request, response) => answerStarting(request, response, ids);
+  let ending = false;
   const server = createServer({
     headersTimeout: 20_000,
     requestTimeout: 120_000,
@@ -70,11 +102,8 @@ export function createListener(app: Koa<RequestState>, ids: IdMaker): Listener {
   const unanswered = new Set<ServerResponse>();
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     unanswered.add(response);
-    response.once('close', () => {
-      unanswered.delete(response);
-      // `server.close` ends the connections that are idle at that moment; the others end here.
-      if (!server.listening) request.socket.end();
-    });
+    if (ending) response.shouldKeepAlive = false;
+    response.once('close', () => unanswered.delete(response));
     void handle(request, response);
   };
   server.on('request', onRequest);
@@ -85,6 +114,14 @@ export function createListener(app: Koa<RequestState>, ids: IdMaker): Listener {
 
   return {
     server,
+    serve(app) {
+      handle = app.callback();
+    },
+    endConnections() {
+      ending = true;
+      // Says `Connection: close` where the head of the answer has not gone yet.
+      for (const response of unanswered) response.shouldKeepAlive = false;
+    },
     async answered() {
       while (unanswered.size > 0)
         await Promise.all([...unanswered].map((response) => once(response, 'close')));

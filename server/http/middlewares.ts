@@ -93,7 +93,7 @@ export const crossOrigin = (origins: readonly string[]): RequestMiddleware =>
     credentials: false,
     allowMethods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
     allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-API-Key', 'X-Request-Id'],
-    exposeHeaders: ['Retry-After', 'X-Request-Id'],
+    exposeHeaders: ['Content-Disposition', 'Content-Range', 'ETag', 'Retry-After', 'X-Request-Id'],
     maxAge: 600,
   });
 
@@ -103,7 +103,6 @@ const UNSHED = new Set(['/healthz', '/readyz', '/metrics']);
 export const loadShedding =
   (lifecycle: Lifecycle, overloaded: () => boolean): RequestMiddleware =>
   (ctx, next) => {
-    if (lifecycle.state === 'draining') ctx.set('Connection', 'close');
     if (!UNSHED.has(ctx.path)) {
       const details = { retryAfterSeconds: 1 };
       if (lifecycle.state !== 'ready') {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { FaultCode } from '../../tenant-schema/fault.ts';
-import type { Endpoint } from '../endpoints/endpoint.ts';
+import { DATABASE_TYPE, type Endpoint } from '../endpoints/endpoint.ts';
 import { PROBLEMS } from './problem.ts';
 
 type Json = Record<string, unknown>;
@@ -18,6 +18,8 @@ function faultsOf(endpoint: Endpoint): FaultCode[] {
   if (endpoint.scope) codes.push('insufficient_scope');
   if (endpoint.path.includes(':')) codes.push('not_found');
   if (endpoint.body) codes.push('invalid_json', 'body_too_large', 'unsupported_media_type');
+  if (endpoint.takesFile) codes.push('body_too_large', 'unsupported_media_type');
+  if (endpoint.givesFile === 'resumable') codes.push('range_not_satisfiable');
   if (endpoint.body || endpoint.query) codes.push('validation_failed');
   return [...new Set(codes)];
 }
@@ -62,6 +64,16 @@ const SECURITY: Record<Endpoint['auth'], Json[]> = {
   none: [],
   admin: [{ adminToken: [] }],
   tenant: [{ apiKey: [] }, { apiKeyBearer: [] }],
+};
+
+/** A SQLite file, as a body or an answer. */
+const FILE = { [DATABASE_TYPE]: { schema: { type: 'string', format: 'binary' } } };
+const text = (description: string) => ({ description, schema: { type: 'string' } });
+const FILE_HEADERS = {
+  ETag: text('The SHA-256 of the file, in quotes'),
+  'Repr-Digest': text('The SHA-256 of the file (RFC 9530)'),
+  'Content-Disposition': text('A name to save it under'),
+  'Accept-Ranges': text('`bytes` where a part can be asked for'),
 };
 
 /** Example bodies, by endpoint; what the page of the docs sends when its button is pressed. */
@@ -117,6 +129,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
   const success = (endpoint: Endpoint): Json => {
     const { response, events } = endpoint;
     if (endpoint.status === 204) return { description: 'Done' };
+    if (endpoint.givesFile) return { description: 'The file', headers: FILE_HEADERS, content: FILE };
     if (!response)
       return { description: 'A text', content: { 'text/plain': { schema: { type: 'string' } } } };
     const streamed = events && {
@@ -155,7 +168,15 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
           },
         },
       }),
-      responses: { [endpoint.status]: success(endpoint), ...problemResponses(endpoint) },
+      ...(endpoint.takesFile && { requestBody: { required: true, content: FILE } }),
+      responses: {
+        [endpoint.status]: success(endpoint),
+        ...(endpoint.givesFile && { 304: { description: '`If-None-Match` names the `ETag` of the file' } }),
+        ...(endpoint.givesFile === 'resumable' && {
+          206: { description: 'The part that `Range` asks for', headers: FILE_HEADERS, content: FILE },
+        }),
+        ...problemResponses(endpoint),
+      },
     };
   };
 

@@ -18,6 +18,7 @@ export const PROBLEMS: Record<FaultCode, { status: number; title: string }> = {
   idempotency_conflict: { status: 409, title: 'The idempotency key was used for another request' },
   idempotency_in_progress: { status: 409, title: 'The first request is still running' },
   already_exists: { status: 409, title: 'It exists already' },
+  range_not_satisfiable: { status: 416, title: 'The file does not have that range' },
   validation_failed: { status: 422, title: 'The request is not valid' },
   history_too_long: { status: 422, title: 'The conversation is too long' },
   invalid_database: { status: 422, title: 'The database is not valid' },
@@ -66,6 +67,7 @@ export function problemHeaders(code: FaultCode, details: FaultDetails): Record<s
   return {
     ...(code === 'unauthorized' && { 'WWW-Authenticate': 'Bearer realm="nimblesite"' }),
     ...(details.retryAfterSeconds !== undefined && { 'Retry-After': String(details.retryAfterSeconds) }),
+    ...(details.sizeBytes !== undefined && { 'Content-Range': `bytes */${details.sizeBytes}` }),
     ...(details.allow && { Allow: details.allow.join(', ') }),
   };
 }

@@ -1,8 +1,9 @@
 import Router from '@koa/router';
 import { Fault } from '../../tenant-schema/fault.ts';
-import { type Endpoint, EventStream, type Services, TextReply } from '../endpoints/endpoint.ts';
+import { type Endpoint, EventStream, FileReply, type Services, TextReply } from '../endpoints/endpoint.ts';
 import { authenticate } from './authenticate.ts';
 import { readJsonObject } from './body.ts';
+import { incomingFile, sendFile } from './files.ts';
 import { problemOf, toFault } from './problem.ts';
 import { sendEvents } from './sse.ts';
 import type { RequestContext, RequestMiddleware } from './state.ts';
@@ -10,6 +11,7 @@ import type { RequestContext, RequestMiddleware } from './state.ts';
 export interface RouterOptions {
   services: Services;
   bodyBytesMax: number;
+  importBytesMax: number;
   pingMs: number;
 }
 
@@ -43,6 +45,7 @@ async function serve(
     params,
     query: new URLSearchParams(ctx.querystring),
     body: endpoint.body && (await readJsonObject(ctx.req, ctx.res, options.bodyBytesMax)),
+    file: incomingFile(ctx.req, ctx.res, options.importBytesMax),
     requestId,
     caller,
     services: options.services,
@@ -58,6 +61,8 @@ async function serve(
         return problemOf(ctx.state.fault, requestId);
       },
     });
+  } else if (answer instanceof FileReply) {
+    await sendFile(ctx, answer.options);
   } else if (answer instanceof TextReply) {
     ctx.body = answer.text;
     ctx.set('Content-Type', answer.contentType);

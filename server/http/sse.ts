@@ -35,13 +35,13 @@ export async function sendEvents(
   response.socket?.setTimeout(Math.max(STALLED_MS, 2 * options.pingMs));
 
   const isOpen = () => !response.destroyed && !response.writableEnded;
-  const send = async (name: string, data: unknown): Promise<void> => {
+  const send = (name: string, data: unknown): void | Promise<void> => {
     if (!isOpen()) return;
     ping.refresh();
-    if (!response.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`)) await writableAgain(response);
+    if (!response.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`)) return writableAgain(response);
   };
   const ping = setInterval(() => {
-    if (!response.writableNeedDrain) void send('ping', {});
+    if (!response.writableNeedDrain) send('ping', {});
   }, options.pingMs);
 
   try {

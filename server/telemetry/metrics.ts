@@ -29,8 +29,16 @@ const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 // Models answer in seconds, long ones in minutes.
 const TURN_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640];
 
+/** What is asked for at each look, rather than counted. Cheap. */
+export interface MetricSources {
+  pool(): EngineStats;
+  /** How many tenants, by status. */
+  tenants(): Record<string, number>;
+  diskFreeBytes(): Promise<number>;
+}
+
 /** Figures in a registry of their own, those of the process (memory, event-loop delay, …) among them. */
-export function createMetrics(poolStats: () => EngineStats): Metrics {
+export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -75,7 +83,7 @@ export function createMetrics(poolStats: () => EngineStats): Metrics {
       help,
       registers,
       collect() {
-        this.set(read(poolStats()));
+        this.set(read(sources.pool()));
       },
     });
   // Counters are read from the pool's own totals, so they are set rather than counted up.
@@ -86,7 +94,7 @@ export function createMetrics(poolStats: () => EngineStats): Metrics {
       registers,
       collect() {
         this.reset();
-        this.inc(read(poolStats()));
+        this.inc(read(sources.pool()));
       },
     });
   poolGauge('open', 'Tenant files open now', (stats) => stats.open);
@@ -95,6 +103,24 @@ export function createMetrics(poolStats: () => EngineStats): Metrics {
   poolCounter('hits', 'Uses that found the file open', (stats) => stats.hits);
   poolCounter('misses', 'Uses that had to open the file', (stats) => stats.misses);
   poolCounter('evictions', 'Files closed to make room', (stats) => stats.evictions);
+
+  new Gauge({
+    name: 'nimblesite_tenants',
+    help: 'Tenants by status',
+    labelNames: ['status'],
+    registers,
+    collect() {
+      for (const [status, count] of Object.entries(sources.tenants())) this.set({ status }, count);
+    },
+  });
+  new Gauge({
+    name: 'nimblesite_disk_free_bytes',
+    help: 'What the disk of the data folder has free',
+    registers,
+    async collect() {
+      this.set(await sources.diskFreeBytes());
+    },
+  });
 
   return {
     request({ method, route, status, durationMs }) {

@@ -10,6 +10,12 @@ const WRONG: [variable: string, values: string[]][] = [
   ['BODY_BYTES_MAX', ['0', '1MB']],
   ['IMPORT_BYTES_MAX', ['0', '10 GiB']],
   ['HISTORY_BYTES_MAX', ['none']],
+  ['BACKUP_EVERY', ['0', '-1', '15 m', '1w', '1.5h', 'never', '999d']],
+  ['BACKUP_KEEP', ['0', 'all']],
+  ['BACKUP_KEEP_DAILY', ['-1']],
+  ['BACKUP_KEEP_WEEKLY', ['1.5']],
+  ['TRASH_DAYS', ['-1', '30d']],
+  ['DISK_FREE_BYTES_MIN', ['1GB']],
   ['CORS_ORIGINS', ['*', 'example.com', 'https://example.com/', 'https://a.example,ftp://b.example']],
   ['METRICS_PUBLIC', ['yes', 'true']],
   ['LOG_LEVEL', ['verbose']],
@@ -37,6 +43,12 @@ describe('loadConfig', () => {
       bodyBytesMax: 1_048_576,
       importBytesMax: 10_737_418_240,
       historyBytesMax: 8_388_608,
+      backupEveryMs: null,
+      backupKeep: 7,
+      backupKeepDaily: 7,
+      backupKeepWeekly: 4,
+      trashKeepMs: 30 * 86_400_000,
+      diskFreeBytesMin: 268_435_456,
       metricsPublic: false,
       durability: 'full',
       upstreamConnectMs: 10_000,
@@ -45,6 +57,13 @@ describe('loadConfig', () => {
       upstreamRetries: 2,
     });
     expect(loadConfig({}).dataDir).to.match(/\/data$/);
+  });
+
+  it('takes an interval in seconds or with its unit', () => {
+    const everyMs = (given: string) => loadConfig({ BACKUP_EVERY: given }).backupEveryMs;
+    expect(['900', '900s', '15m', '24h', '7d'].map(everyMs)).to.deep.equal([
+      900_000, 900_000, 900_000, 86_400_000, 604_800_000,
+    ]);
   });
 
   it('takes an empty variable for one that is not set', () => {

@@ -77,7 +77,14 @@ describe('the server process', () => {
     expect(reply.body.response).to.be.a('string').and.not.to.equal('');
     const token = /^Admin token .*: (\S+)$/m.exec(first.out)?.[1] ?? '';
     const asAdmin = { headers: { Authorization: `Bearer ${token}` } };
-    expect((await request(`${url}/api/v1/admin/tenants`, asAdmin)).text).to.include('"name":"Demo"');
+    const tenants = (await request(`${url}/api/v1/admin/tenants`, asAdmin)).body.data as Record<
+      string,
+      object
+    >[];
+    expect(tenants[0]).to.include({ name: 'Demo' });
+    expect(tenants[0]?.limits)
+      .to.include({ monthly_spend_usd: null })
+      .and.to.deep.include({ providers: ['demo'] });
 
     // Twice within two seconds, as a Ctrl-C under make arrives.
     first.child.kill('SIGINT');
@@ -130,13 +137,31 @@ describe('the server process', () => {
     await start().url();
   });
 
-  it('says in one line that the port is taken, and what it had made for the first run', async () => {
+  it('says in one line that the port is taken, and leaves the first run for a start that can show it', async () => {
     const { port } = new URL(await start().url());
-    const second = start({ PORT: port, DATA_DIR: join(dataDir, '..', 'other') });
+    const other = join(dataDir, '..', 'other');
+    const second = start({ PORT: port, DATA_DIR: other });
     expect(await second.exited).to.equal(1);
-    expect(second.err).to.match(/^cannot listen on .*: the port is in use\n$/);
-    expect(second.out)
+    expect(second.err).to.match(/^cannot listen on .*: the port is in use; .*\n$/);
+    expect(existsSync(join(other, 'control.db'))).to.equal(false);
+    const third = start({ DATA_DIR: other });
+    await third.url();
+    expect(third.out)
       .to.match(/^curl /m)
       .and.to.match(/^Admin token/m);
   });
+
+  for (const [name, value] of [
+    ['HOST', '203.0.113.7'],
+    ['HOST', '999.1.1.1.1'],
+    ['DATA_DIR', '/dev/null/x'],
+  ] as const) {
+    it(`ends with code 2 and one line that names ${name} where it cannot be used: ${value}`, async () => {
+      const server = start({ [name]: value });
+      expect(await server.exited).to.equal(2);
+      expect(server.err).to.match(new RegExp(`^${name} must be .*\\n$`));
+      expect(server.out).to.equal('');
+      expect(existsSync(join(dataDir, 'control.db'))).to.equal(false);
+    });
+  }
 });

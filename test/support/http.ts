@@ -7,6 +7,7 @@ import { loadConfig } from '../../server/config.ts';
 import { problem } from '../../server/endpoints/common.ts';
 import type { Endpoint } from '../../server/endpoints/endpoint.ts';
 import { allEndpoints } from '../../server/endpoints/index.ts';
+import type { Operations } from '../../server/operations/operations.ts';
 import { createServer, type Overrides } from '../../server/server.ts';
 import { createLog } from '../../server/telemetry/log.ts';
 
@@ -18,6 +19,10 @@ export interface Reply {
   text: string;
   /** The body where it is a JSON object, else empty. */
   body: Json;
+}
+
+export interface Download extends Reply {
+  bytes: Buffer;
 }
 
 export interface StreamEvent {
@@ -60,6 +65,12 @@ export interface TestServer {
   createTenant(input?: Json): Promise<TestTenant>;
   /** Gives the new config's id; by default it asks the `demo` provider. */
   createConfig(client: Client, overrides?: Json): Promise<string>;
+  /** What the server does with files by itself, to be done now. */
+  operations: Operations;
+  /** Asks for a file as the admin, or with the credentials given. */
+  download(path: string, headers?: Record<string, string>): Promise<Download>;
+  /** Sends a file to be imported. */
+  upload(name: string, file: Uint8Array | string, headers?: Record<string, string>): Promise<Reply>;
   /** Any request, its answer checked as every other. */
   fetch(path: string, init?: RequestInit): Promise<Reply>;
   /** The lines of the log so far, parsed. */
@@ -130,10 +141,11 @@ function parseObject(text: string): Json {
 }
 
 /** Sends one request and reads its answer whole. */
-export async function request(url: string, init: RequestInit = {}): Promise<Reply> {
+export async function request(url: string, init: RequestInit = {}): Promise<Download> {
   const response = await fetch(url, init);
-  const text = await response.text();
-  const reply = { status: response.status, headers: response.headers, text, body: parseObject(text) };
+  const bytes = Buffer.from(await response.arrayBuffer());
+  const text = new TextDecoder().decode(bytes);
+  const reply = { status: response.status, headers: response.headers, text, bytes, body: parseObject(text) };
   checkReply(init.method ?? 'GET', new URL(url).pathname, reply);
   return reply;
 }
@@ -236,6 +248,19 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       expect(status, text).to.equal(201);
       return String(body.id);
     },
+    operations: server.operations,
+    download: (path, headers = { Authorization: `Bearer ${adminToken}` }) =>
+      request(`${url}${path}`, { headers }),
+    upload: (name, file, headers = {}) =>
+      request(`${url}/api/v1/admin/tenants/import?name=${encodeURIComponent(name)}`, {
+        method: 'POST',
+        headers: {
+          Authorization: `Bearer ${adminToken}`,
+          'Content-Type': 'application/vnd.sqlite3',
+          ...headers,
+        },
+        body: file,
+      }),
     fetch: (path, init) => request(`${url}${path}`, init),
     logs: () => lines,
     logged: (fits) =>

@@ -110,6 +110,17 @@ describe('chat over HTTP', () => {
     expect(messages[2]).to.include({ content: '{"clouds":2}', tool_call_id: call?.id });
   });
 
+  it('lists the open calls where a result names none, and takes null for an id that is not known', async () => {
+    const called = await tenant.client.chat(demo, { message: 'call look {}' });
+    const { conversation_id } = called.body;
+    const nameless = { conversation_id, tool_results: [{ content: 1 }] };
+    const refused = await tenant.client.chat(demo, nameless);
+    expect(refused.status).to.equal(422);
+    expect(refused.body.open_calls).to.deep.equal(called.body.tool_calls);
+    const named = [{ tool_call_id: null, name: 'look', content: 1 }];
+    expect((await tenant.client.chat(demo, { conversation_id, tool_results: named })).status).to.equal(200);
+  });
+
   it('lets a message cancel the open calls', async () => {
     const asked = await tenant.client.stream(demo, { message: 'call look {}' });
     const events = await allEvents(asked);

@@ -143,32 +143,29 @@ describe('the conventions', () => {
       }
     });
 
-    it('says while it drains that it is not ready, and takes no new work', async () => {
+    it('says to new clients while it drains that it is not ready, and ends what has begun', async () => {
       const draining = await startTestServer();
       const { port, hostname } = new URL(draining.url);
-      const open = async (path: string) => {
-        const socket = connect(Number(port), hostname);
-        await once(socket, 'connect');
-        // Begun before the drain, so that the connection is not an idle one.
-        socket.write(
-          `POST /api/v1/admin/tenants HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nAuthorization: Bearer ${draining.adminToken}\r\n\r\n{"name":`,
-        );
-        return { socket, rest: `"x"}GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n` };
-      };
-      const probe = await open('/readyz');
-      const work = await open('/api/v1/me');
-      // Both requests have arrived once a third one, sent later, was answered.
-      await draining.fetch('/readyz');
+      const begun = connect(Number(port), hostname);
+      await once(begun, 'connect');
+      begun.write(
+        `POST /api/v1/admin/tenants HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\nAuthorization: Bearer ${draining.adminToken}\r\n\r\n{"name":`,
+      );
+      // The request has arrived once another one, sent later, was answered.
+      expect((await draining.fetch('/readyz')).status).to.equal(200);
       const closed = draining.close();
-      probe.socket.write(probe.rest);
-      work.socket.write(work.rest);
-      const [ready, me] = await Promise.all([readText(probe.socket), readText(work.socket)]);
-      for (const answers of [ready, me]) expect(answers).to.match(/^HTTP\/1\.1 201 Created/);
-      for (const answers of [ready, me]) expect(answers).to.match(/HTTP\/1\.1 503 /);
-      expect(ready)
-        .to.include('The server is draining.')
+
+      expect((await draining.fetch('/healthz')).status).to.equal(200);
+      const ready = await draining.fetch('/readyz');
+      expect([ready.status, ready.body.detail]).to.deep.equal([503, 'The server is draining.']);
+      expect(ready.headers.get('connection')).to.equal('close');
+      const work = await draining.fetch('/api/v1/me');
+      expect([work.status, work.body.code]).to.deep.equal([503, 'overloaded']);
+
+      begun.write('"x"}');
+      expect(await readText(begun))
+        .to.match(/^HTTP\/1\.1 201 Created/)
         .and.to.match(/Connection: close/i);
-      expect(me).to.include('"code":"overloaded"');
       await closed;
       await draining.stop();
     });

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { expect } from 'chai';
 import type { Services } from '../../../server/endpoints/endpoint.ts';
 import { createApp } from '../../../server/http/app.ts';
+import { createOperations, type OperationsParts } from '../../../server/operations/operations.ts';
 import { createLog } from '../../../server/telemetry/log.ts';
 import { createMetrics } from '../../../server/telemetry/metrics.ts';
 import { systemClock } from '../../../tenant-schema/clock.ts';
@@ -17,15 +18,25 @@ async function withBrokenRooms(
 ): Promise<void> {
   const lines: string[] = [];
   const none = { open: 0, leased: 0, openMax: 0, hits: 0, misses: 0, evictions: 0 };
-  const services = {
+  const parts = {
     ...rooms,
     ids: createIds(systemClock),
     clock: systemClock,
     log: createLog({ level: 'info', destination: { write: (line) => lines.push(line) } }),
-    metrics: createMetrics(() => none),
+  };
+  const services = {
+    ...parts,
+    operations: createOperations({ ...parts, dataDir: '/nowhere' } as unknown as OperationsParts),
+    metrics: createMetrics({ pool: () => none, tenants: () => ({}), diskFreeBytes: async () => 0 }),
     lifecycle: { state: 'ready' },
   } as unknown as Services;
-  const options = { bodyBytesMax: 1024, pingMs: 1000, corsOrigins: [], metricsPublic: false };
+  const options = {
+    bodyBytesMax: 1024,
+    importBytesMax: 1024,
+    pingMs: 1000,
+    corsOrigins: [],
+    metricsPublic: false,
+  };
   const server = createServer(createApp({ services, ...options, overloaded: () => false }).callback());
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);

@@ -1,0 +1,103 @@
+import { z } from 'zod';
+import { toTimestamp } from '../../tenant-schema/clock.ts';
+import type { Backup } from '../operations/backup-folder.ts';
+import { id, listOf, pageOf, pageQuery, timestamp, toList } from './common.ts';
+import { adminEndpoint, type Endpoint, FileReply } from './endpoint.ts';
+import { tenant, tenantJson } from './tenants.ts';
+
+const backup = z.strictObject({
+  id,
+  created_at: timestamp,
+  size_bytes: z.number().int().positive(),
+  sha256: z.string(),
+  schema_version: z.number().int().positive(),
+  trigger: z.enum(['manual', 'schedule', 'restore', 'migration']),
+});
+const restoreInput = z.strictObject({ backup_id: z.string().min(1).max(200) });
+const restored = z.strictObject({
+  tenant,
+  restored_backup_id: id,
+  /** Holds what was there before. Null where nothing was there that could be read. */
+  kept_backup_id: id.nullable(),
+});
+
+const backupJson = (row: Backup): z.input<typeof backup> => ({
+  id: row.id,
+  created_at: toTimestamp(row.createdAt),
+  size_bytes: row.sizeBytes,
+  sha256: row.sha256,
+  schema_version: row.schemaVersion,
+  trigger: row.trigger,
+});
+
+export const backupSchemas = { Backup: backup, RestoreInput: restoreInput, Restored: restored };
+
+/** `acme-2026-01-31T12-00-00Z.db` */
+export const databaseName = (tenantName: string, at: number): string =>
+  `${tenantName.toLowerCase().slice(0, 60)}-${toTimestamp(at).slice(0, 19).replaceAll(':', '-')}Z.db`;
+
+export const backupEndpoints: Endpoint[] = [
+  adminEndpoint(
+    {
+      name: 'createBackup',
+      group: 'Backups',
+      method: 'POST',
+      path: '/api/v1/admin/tenants/:id/backups',
+      summary: "Back up a tenant's data; answered when the copy is whole and checked",
+      status: 201,
+      response: backup,
+      faults: ['storage_quota_exceeded', 'tenant_unavailable'],
+    },
+    async ({ params, actor, services: { operations } }) =>
+      backupJson(await operations.backups.create(params.id, 'manual', actor)),
+  ),
+  adminEndpoint(
+    {
+      name: 'listBackups',
+      group: 'Backups',
+      method: 'GET',
+      path: '/api/v1/admin/tenants/:id/backups',
+      summary: "List a tenant's backups",
+      query: z.strictObject(pageQuery()),
+      response: listOf(backup),
+    },
+    async ({ params, query, services: { operations } }) =>
+      toList(await operations.backups.list(params.id, pageOf(query)), backupJson),
+  ),
+  adminEndpoint(
+    {
+      name: 'getBackup',
+      group: 'Backups',
+      method: 'GET',
+      path: '/api/v1/admin/tenants/:id/backups/:backup_id',
+      summary: 'Download a backup; one that was cut off can go on where it ended',
+      givesFile: 'resumable',
+    },
+    async ({ params, services: { control, operations } }) => {
+      const { path, sha256, createdAt } = await operations.backups.get(params.id, params.backup_id);
+      const { name } = control.getTenant(params.id);
+      return new FileReply({ path, sha256, fileName: databaseName(name, createdAt), resumable: true });
+    },
+  ),
+  adminEndpoint(
+    {
+      name: 'restoreTenant',
+      group: 'Backups',
+      method: 'POST',
+      path: '/api/v1/admin/tenants/:id/restore',
+      summary:
+        "Put a backup in the place of the tenant's data, of which a backup is kept; running turns are aborted",
+      body: restoreInput,
+      response: restored,
+      faults: ['invalid_database', 'storage_quota_exceeded', 'tenant_unavailable'],
+    },
+    async ({ params, body, actor, services: { operations } }) => {
+      const done = await operations.tenants.restore(params.id, body.backup_id, actor);
+      return {
+        tenant: tenantJson(done.tenant),
+        restored_backup_id: body.backup_id,
+        kept_backup_id: done.keptBackupId,
+      };
+    },
+  ),
+];

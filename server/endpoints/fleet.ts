@@ -1,0 +1,144 @@
+import { z } from 'zod';
+import { FINDING_KINDS, type Finding } from '../operations/doctor.ts';
+import type { Quarantined } from '../operations/fleet.ts';
+import { id } from './common.ts';
+import { adminEndpoint, type Endpoint, EventStream, type SendEvent, type Services } from './endpoint.ts';
+
+const count = z.number().int().nonnegative();
+const quarantined = z.strictObject({ tenant_id: id, reason: z.string() });
+const progress = z.strictObject({ done: count, total: count });
+
+const fleetStatus = z.strictObject({
+  /** The schema version that every file is brought to. */
+  latest_version: count,
+  files: count,
+  /** Null: the file cannot be read. */
+  versions: z.array(z.strictObject({ schema_version: count.nullable(), files: count })),
+  quarantined: z.array(quarantined),
+});
+
+const migrateInput = z.strictObject({
+  /** Tenants at a time. */
+  parallel: z.number().int().min(1).max(64).optional(),
+});
+const migrated = z.strictObject({ migrated: count, current: count, failed: z.array(quarantined) });
+
+const doctorInput = z.strictObject({
+  /** Sets right what is safe: modes, names in files, what unfinished work left. */
+  fix: z.boolean().optional(),
+});
+const finding = z.strictObject({
+  kind: z.enum(FINDING_KINDS),
+  tenant_id: id.nullable(),
+  /** Under DATA_DIR. */
+  path: z.string().nullable(),
+  message: z.string(),
+  fixable: z.boolean(),
+  fixed: z.boolean(),
+});
+const diagnosis = z.strictObject({ checked: count, size_bytes: count, findings: count, fixed: count });
+
+const standalone = z.strictObject({
+  /** Whether the file was whole without a `-wal`, so that a plain copy of it is whole too. */
+  standalone: z.boolean(),
+});
+
+const quarantinedJson = ({ tenantId, reason }: Quarantined) => ({ tenant_id: tenantId, reason });
+const findingJson = ({ tenantId, ...rest }: Finding) => ({ ...rest, tenant_id: tenantId });
+
+const PARALLEL = 4;
+/** More often than this, nobody can read it. */
+const PROGRESS_MS = 100;
+
+/** Sends how far the work is: the first, the last, and some between. */
+function throttled(send: SendEvent, clock: Services['clock']) {
+  let sentAt = Number.NEGATIVE_INFINITY;
+  return async (done: number, total: number): Promise<void> => {
+    if (done < total && clock.monotonic() - sentAt < PROGRESS_MS) return;
+    sentAt = clock.monotonic();
+    await send('progress', { done, total });
+  };
+}
+
+export const fleetSchemas = { FleetStatus: fleetStatus, Quarantined: quarantined, Finding: finding };
+
+export const fleetEndpoints: Endpoint[] = [
+  adminEndpoint(
+    {
+      name: 'getFleet',
+      group: 'Fleet',
+      method: 'GET',
+      path: '/api/v1/admin/fleet',
+      summary:
+        "How many tenants' files are at which schema version, and which cannot be brought to the latest",
+      response: fleetStatus,
+    },
+    async ({ services }) => {
+      const status = await services.fleet.status();
+      return {
+        latest_version: status.latestVersion,
+        files: status.files,
+        versions: status.versions.map(({ schemaVersion, files }) => ({
+          schema_version: schemaVersion,
+          files,
+        })),
+        quarantined: status.quarantined.map(quarantinedJson),
+      };
+    },
+  ),
+  adminEndpoint(
+    {
+      name: 'migrateFleet',
+      group: 'Fleet',
+      method: 'POST',
+      path: '/api/v1/admin/fleet/migrate',
+      summary: "Bring every tenant's file to the latest schema, each by itself; answers a stream of events",
+      body: migrateInput,
+      response: migrated,
+      events: { progress, failed: quarantined, ping: z.strictObject({}), done: migrated },
+    },
+    ({ body, clientGone, services: { fleet, clock } }) =>
+      new EventStream(async (send) => {
+        const result = await fleet.migrate(body.parallel ?? PARALLEL, clientGone, {
+          progress: throttled(send, clock),
+          failed: async (tenant) => send('failed', quarantinedJson(tenant)),
+        });
+        await send('done', { ...result, failed: result.failed.map(quarantinedJson) });
+      }),
+  ),
+  adminEndpoint(
+    {
+      name: 'runDoctor',
+      group: 'Fleet',
+      method: 'POST',
+      path: '/api/v1/admin/doctor',
+      summary: 'Check every file and what is known of it; answers a stream of events',
+      body: doctorInput,
+      response: diagnosis,
+      events: { progress, finding, ping: z.strictObject({}), done: diagnosis },
+    },
+    ({ body, clientGone, services: { doctor, clock } }) =>
+      new EventStream(async (send) => {
+        const { sizeBytes, ...result } = await doctor.examine(body.fix ?? false, clientGone, {
+          progress: throttled(send, clock),
+          finding: async (found) => send('finding', findingJson(found)),
+        });
+        await send('done', { ...result, size_bytes: sizeBytes });
+      }),
+  ),
+  adminEndpoint(
+    {
+      name: 'quiesceTenant',
+      group: 'Fleet',
+      method: 'POST',
+      path: '/api/v1/admin/tenants/:id/quiesce',
+      summary:
+        "Close the tenant's file now, so that a plain copy of it is whole; the next request opens it again",
+      response: standalone,
+    },
+    async ({ params, services: { control, engine } }) => {
+      control.getTenant(params.id);
+      return { standalone: await engine.quiesce(params.id) };
+    },
+  ),
+];

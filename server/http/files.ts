@@ -1,0 +1,179 @@
+import { open } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Fault, notFound } from '../../tenant-schema/fault.ts';
+import { DATABASE_TYPE, type FileReplyOptions } from '../endpoints/endpoint.ts';
+import type { IncomingFile } from '../operations/tenants.ts';
+import { toFault } from './problem.ts';
+import type { RequestContext } from './state.ts';
+
+/** A client that gives or takes nothing for so long has left without saying so. */
+const STALLED_MS = 120_000;
+
+/** Marks the response of a request whose body is a file. */
+const RECEIVING = Symbol('receiving a file');
+
+/** Whether the connection is at work on a file, which takes as long as it takes. */
+export const isReceivingFile = (socket: Duplex): boolean => {
+  const response: unknown = Reflect.get(socket, '_httpMessage');
+  return typeof response === 'object' && response !== null && Reflect.get(response, RECEIVING) === true;
+};
+
+const tooLarge = (bytesMax: number): Fault =>
+  new Fault('body_too_large', `The file may have at most ${bytesMax} bytes.`);
+
+/** The body of a request as a file that can be taken once, piece by piece; nothing of it is read before. */
+export function incomingFile(
+  request: IncomingMessage,
+  response: ServerResponse,
+  bytesMax: number,
+): IncomingFile {
+  const given = request.headers['content-length'];
+  const sizeBytes = given === undefined ? null : Number(given);
+  return {
+    sizeBytes,
+    async writeTo(path) {
+      const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
+      if (encoding !== 'identity')
+        throw new Fault('unsupported_media_type', 'The file must not be compressed.');
+      if (sizeBytes !== null && sizeBytes > bytesMax) throw tooLarge(bytesMax);
+      // A client that waits to be asked is only asked once its body is wanted.
+      if (/^100-continue$/i.test(request.headers.expect ?? '')) response.writeContinue();
+      Reflect.set(response, RECEIVING, true);
+      request.socket.setTimeout(STALLED_MS);
+      const file = await open(path, 'wx', 0o600);
+      try {
+        await receive(request, bytesMax, (piece) => file.appendFile(piece));
+      } finally {
+        Reflect.deleteProperty(response, RECEIVING);
+        await file.close();
+      }
+    },
+  };
+}
+
+async function receive(
+  request: IncomingMessage,
+  bytesMax: number,
+  write: (piece: Buffer) => Promise<void>,
+): Promise<void> {
+  let bytes = 0;
+  // What ends early must leave the connection open for the answer.
+  const pieces = request.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await pieces.next().catch((error: unknown) => {
+      throw new Fault('client_closed_request', 'The client went away.', { cause: error });
+    });
+    if (next.done) return;
+    const piece: Buffer = next.value;
+    bytes += piece.length;
+    if (bytes > bytesMax) {
+      await pieces.return?.();
+      // The rest is read and dropped, so that a client that sends first and reads afterwards gets to see the answer.
+      request.resume();
+      throw tooLarge(bytesMax);
+    }
+    await write(piece);
+  }
+}
+
+/** A name that no system and no header takes amiss. */
+const safeName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '');
+
+/**
+ * Sends a file, or the part of it that was asked for, as fast as the client takes it, and releases it whatever
+ * happens. @throws `range_not_satisfiable`, `not_found` before anything is sent
+ */
+export async function sendFile(ctx: RequestContext, options: FileReplyOptions): Promise<void> {
+  let released = false;
+  const release = async (): Promise<void> => {
+    if (released) return;
+    released = true;
+    await options.release?.();
+  };
+  try {
+    const file = await open(options.path, 'r').catch((error: unknown) => {
+      // Removed since it was looked up.
+      throw error instanceof Error && 'code' in error && error.code === 'ENOENT' ? notFound() : error;
+    });
+    try {
+      const { size } = await file.stat();
+      const etag = `"${options.sha256}"`;
+      if (matches(ctx.get('If-None-Match'), etag)) {
+        ctx.set('ETag', etag);
+        ctx.status = 304;
+        return;
+      }
+      const range = options.resumable && ctx.method === 'GET' ? rangeOf(ctx, etag, size) : null;
+      const start = range?.start ?? 0;
+      const end = range?.end ?? size - 1;
+      const digest = Buffer.from(options.sha256, 'hex').toString('base64');
+      ctx.respond = false;
+      ctx.status = range ? 206 : 200;
+      ctx.set({
+        'Content-Type': DATABASE_TYPE,
+        'Content-Length': String(end - start + 1),
+        'Content-Disposition': `attachment; filename="${safeName(options.fileName)}"`,
+        'Accept-Ranges': options.resumable ? 'bytes' : 'none',
+        ETag: etag,
+        // Of the whole file, in the present form and in the one before it.
+        'Repr-Digest': `sha-256=:${digest}:`,
+        Digest: `sha-256=${digest}`,
+        ...(range && { 'Content-Range': `bytes ${start}-${end}/${size}` }),
+      });
+      if (ctx.method === 'HEAD') {
+        await release();
+        ctx.res.end();
+      } else {
+        ctx.res.socket?.setTimeout(STALLED_MS);
+        const pieces = file.createReadStream({ start, end, autoClose: false });
+        await pipeline(pieces, beforeLast(end - start + 1, release), ctx.res);
+      }
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (!ctx.res.headersSent && ctx.respond !== false) throw error;
+    // Too late for another answer: the connection is closed by now, and the log says why.
+    if (!isPrematureClose(error)) ctx.state.fault = toFault(error);
+  } finally {
+    await release();
+  }
+}
+
+/** Runs `work` before the last byte goes: a client that has it all may ask again at once. */
+const beforeLast = (bytes: number, work: () => Promise<void>) =>
+  async function* (pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let left = bytes;
+    for await (const piece of pieces) {
+      left -= piece.length;
+      if (left === 0) await work();
+      yield piece;
+    }
+  };
+
+const isPrematureClose = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE';
+
+/** Whether a list of ETags names this one, weak or not. */
+const matches = (list: string, etag: string): boolean =>
+  list.split(',').some((item) => ['*', etag].includes(item.trim().replace(/^W\//, '')));
+
+/**
+ * The one range that is asked for, in bytes, both ends included. Null where the whole file is to be sent: without a
+ * range, with several, with one that cannot be read, or of a file that is not this one any more.
+ */
+function rangeOf(ctx: RequestContext, etag: string, size: number): { start: number; end: number } | null {
+  const ifRange = ctx.get('If-Range');
+  if (ifRange !== '' && ifRange !== etag) return null;
+  const [, first = '', last = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(ctx.get('Range').trim()) ?? [];
+  if (first === '' && last === '') return null;
+  const start = first === '' ? Math.max(size - Number(last), 0) : Number(first);
+  const end = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1);
+  if (first !== '' && last !== '' && Number(last) < start) return null;
+  if (start >= size || (first === '' && Number(last) === 0)) {
+    throw new Fault('range_not_satisfiable', `The file has ${size} bytes.`, { details: { sizeBytes: size } });
+  }
+  return { start, end };
+}

@@ -1,0 +1,159 @@
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { toTimestamp } from '../../tenant-schema/clock.ts';
+import type { FileReport } from '../../tenant-schema/engine.ts';
+import { isId } from '../../tenant-schema/ids.ts';
+import { syncFolder, writeWhole } from './disk.ts';
+
+export type BackupTrigger = 'manual' | 'schedule' | 'restore' | 'migration';
+
+export interface Backup {
+  id: string;
+  createdAt: number;
+  sizeBytes: number;
+  /** Hexadecimal. */
+  sha256: string;
+  schemaVersion: number;
+  trigger: BackupTrigger;
+  /** Rows by table. */
+  rows: Record<string, number>;
+  /** What `TenantEngine.stat` said of the tenant's file just before; null where nobody asked. */
+  sourceChangedAt: number | null;
+}
+
+/** The manifest beside a backup, as JSON. */
+interface Manifest {
+  backup_id: string;
+  /** Null for a copy of control.db. */
+  tenant: { id: string; name: string } | null;
+  /** RFC 3339. */
+  created_at: string;
+  schema_version: number;
+  row_counts: Record<string, number>;
+  size_bytes: number;
+  sha256: string;
+  trigger: BackupTrigger;
+  source_changed_at: number | null;
+}
+
+/**
+ * Backups as `<folder>/<tenant id>/<backup id>.db` with a manifest `<backup id>.json` beside each. The manifest is
+ * written last and removed first: only a backup that has one exists. In the place of a tenant's id, `control` owns the
+ * copies of control.db.
+ */
+export function createBackupFolder(folder: string) {
+  const folderOf = (owner: string): string => join(folder, owner);
+  const databaseOf = (owner: string, id: string): string => join(folderOf(owner), `${id}.db`);
+  const manifestOf = (owner: string, id: string): string => join(folderOf(owner), `${id}.json`);
+
+  const idsOf = async (owner: string): Promise<string[]> => {
+    const names = await readdir(folderOf(owner)).catch(emptyWhereMissing);
+    const found = names.filter((name) => name.endsWith('.json')).map((name) => basename(name, '.json'));
+    return found.filter(isId).sort().reverse();
+  };
+
+  const read = async (owner: string, id: string): Promise<Backup | null> => {
+    try {
+      return toBackup(JSON.parse(await readFile(manifestOf(owner, id), 'utf8')) as Manifest);
+    } catch (error) {
+      // Between the list of names and this look, retention may have removed it.
+      if (isMissing(error)) return null;
+      throw error;
+    }
+  };
+  const readAll = async (owner: string, wanted: readonly string[]): Promise<Backup[]> =>
+    (await Promise.all(wanted.map((id) => read(owner, id)))).filter((backup) => backup !== null);
+
+  const latest = async (owner: string): Promise<Backup | null> => {
+    const [newest] = await idsOf(owner);
+    return newest === undefined ? null : read(owner, newest);
+  };
+
+  /** What a crash has left: a file that got no manifest, or half of one. */
+  const removeLeftovers = async (owner: string): Promise<void> => {
+    const whole = new Set(await idsOf(owner));
+    for (const name of await readdir(folderOf(owner))) {
+      const isOrphan =
+        name.endsWith('.db') && isId(basename(name, '.db')) && !whole.has(basename(name, '.db'));
+      if (isOrphan || name.endsWith('.tmp')) await rm(join(folderOf(owner), name), { force: true });
+    }
+  };
+
+  const prepare = async (owner: string): Promise<void> => {
+    // The folder's own name must be on the disk too before what is in it counts as there.
+    const made = await mkdir(folderOf(owner), { recursive: true, mode: 0o700 });
+    if (made !== undefined) await syncFolder(folder);
+    await removeLeftovers(owner);
+  };
+
+  const publish = (
+    owner: string,
+    tenant: Manifest['tenant'],
+    backup: Pick<Backup, 'id' | 'createdAt' | 'trigger' | 'sourceChangedAt'>,
+    report: FileReport,
+  ): Promise<void> => {
+    const manifest: Manifest = {
+      backup_id: backup.id,
+      tenant,
+      created_at: toTimestamp(backup.createdAt),
+      schema_version: report.schemaVersion,
+      row_counts: report.rows,
+      size_bytes: report.sizeBytes,
+      sha256: report.sha256,
+      trigger: backup.trigger,
+      source_changed_at: backup.sourceChangedAt,
+    };
+    return writeWhole(manifestOf(owner, backup.id), `${JSON.stringify(manifest, null, 2)}\n`);
+  };
+
+  const remove = async (owner: string, id: string): Promise<void> => {
+    await rm(manifestOf(owner, id), { force: true });
+    await syncFolder(folderOf(owner));
+    await rm(databaseOf(owner, id), { force: true });
+  };
+
+  return {
+    folderOf,
+    databaseOf,
+    /** The ids of all backups, newest first. */
+    idsOf,
+    /** Null where there is no such backup. */
+    read,
+    readAll,
+    latest,
+    /** Makes the folder where it is missing, and removes what a crash has left in it. Only in the owner's turn. */
+    prepare,
+    /** Makes a backup of a file that lies in its place, whole and on the disk. */
+    publish,
+    remove,
+  };
+}
+
+const toBackup = (manifest: Manifest): Backup => ({
+  id: manifest.backup_id,
+  createdAt: Date.parse(manifest.created_at),
+  sizeBytes: manifest.size_bytes,
+  sha256: manifest.sha256,
+  schemaVersion: manifest.schema_version,
+  trigger: manifest.trigger,
+  rows: manifest.row_counts,
+  sourceChangedAt: manifest.source_changed_at,
+});
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+function emptyWhereMissing(error: unknown): string[] {
+  if (isMissing(error)) return [];
+  throw error;
+}
+
+/** Whether a file is there, whatever it is. */
+export const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (isMissing(error)) return false;
+      throw error;
+    },
+  );

@@ -1,0 +1,193 @@
+import { rename, rm } from 'node:fs/promises';
+import type { Actor, ControlPlane } from '../../control-plane/types.ts';
+import type { Clock } from '../../tenant-schema/clock.ts';
+import type { FileReport, TenantEngine } from '../../tenant-schema/engine.ts';
+import { notFound } from '../../tenant-schema/fault.ts';
+import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
+import { idBound, pageOf } from '../../tenant-schema/page.ts';
+import type { Listing, Page } from '../../tenant-schema/store.ts';
+import { type Backup, createBackupFolder } from './backup-folder.ts';
+import { type Disk, filling, syncFolder } from './disk.ts';
+import type { InTurn } from './in-turn.ts';
+import { expired, type Retention } from './retention.ts';
+
+/** A stored backup and where it lies. The file is never changed, only removed. */
+export interface StoredBackup extends Backup {
+  path: string;
+}
+
+export interface Backups {
+  /** Makes one of a tenant that is there, whole and checked when this resolves. A second caller waits. */
+  create(tenantId: string, trigger: 'manual' | 'schedule', actor: Actor): Promise<Backup>;
+  /** Newest first. @throws `not_found` for a tenant that is not there. */
+  list(tenantId: string, page: Page): Promise<Listing<Backup>>;
+  /** @throws `not_found` for a tenant or a backup that is not there, or that is another tenant's. */
+  get(tenantId: string, backupId: string): Promise<StoredBackup>;
+  /** The newest backup, whoever asked for it, tenant deleted or not. */
+  latest(tenantId: string): Promise<Backup | null>;
+  /** Copies control.db; gives null where the latest copy holds the same. */
+  createOfControl(): Promise<Backup | null>;
+  /** Takes the purged tenants out of every copy of control.db; may be done again where it was cut short. */
+  forget(tenantIds: readonly string[]): Promise<void>;
+
+  /** A place for a backup that somebody else makes, and what makes it one. */
+  reserve(
+    tenantId: string,
+  ): Promise<{ id: string; path: string; publish(report: FileReport): Promise<void> }>;
+  /** Makes a backup of the copy at `path` that a migration has kept. Only in the tenant's turn. */
+  adopt(tenantId: string, path: string, report: FileReport): Promise<void>;
+  /** Removes all backups of a tenant for good. */
+  removeAll(tenantId: string): Promise<void>;
+}
+
+export interface BackupParts {
+  control: ControlPlane;
+  engine: TenantEngine;
+  clock: Clock;
+  ids: IdMaker;
+  disk: Disk;
+  inTurn: InTurn;
+  /** `backups/` in the data folder. */
+  folder: string;
+  retention: Retention;
+}
+
+/** The folder of control.db's copies, among those of the tenants, which are named by ids. */
+const CONTROL = 'control';
+
+export function createBackups(parts: BackupParts): Backups {
+  const { control, engine, clock, ids, disk, inTurn } = parts;
+  const stored = createBackupFolder(parts.folder);
+
+  const applyRetention = async (owner: string): Promise<void> => {
+    const all = await stored.readAll(owner, await stored.idsOf(owner));
+    for (const { id } of expired(all, parts.retention, clock.now())) await stored.remove(owner, id);
+  };
+
+  const create: Backups['create'] = async (tenantId, trigger, actor) => {
+    // Before the turn in the queue: whoever may not know of the tenant does not wait for it.
+    control.getTenant(tenantId);
+    return inTurn(tenantId, async () => {
+      const { id: owner, name } = control.getTenant(tenantId);
+      // Closed, the file has one time of its last change, which no later checkpoint moves: it tells exactly whether
+      // anything has changed since this backup, without a comparison of clocks.
+      await engine.quiesce(owner);
+      const { changedAt: sourceChangedAt, sizeBytes } = await engine.stat(owner).catch(() => {
+        // A file that is not there, or cannot be used, has its own answer below.
+        return { changedAt: null, sizeBytes: 0 };
+      });
+      await disk.requireRoom(sizeBytes);
+      await stored.prepare(owner);
+      const created = { id: ids(), createdAt: clock.now(), trigger, sourceChangedAt };
+      const report = await filling(() => engine.snapshot(owner, stored.databaseOf(owner, created.id)));
+      await stored.publish(owner, { id: owner, name }, created, report);
+      const { sha256, sizeBytes: backupBytes } = report;
+      control.recordFileEvent(
+        {
+          action: 'backup.create',
+          tenantId: owner,
+          targetId: created.id,
+          changes: { trigger, sha256, size_bytes: backupBytes },
+        },
+        actor,
+      );
+      await applyRetention(owner);
+      return { ...created, ...report };
+    });
+  };
+
+  return {
+    create,
+    latest: stored.latest,
+
+    async list(tenantId, page) {
+      const { id: owner } = control.getTenant(tenantId);
+      const before = idBound(page.cursor);
+      const wanted = (await stored.idsOf(owner)).filter((id) => id < before).slice(0, page.limit + 1);
+      return pageOf(await stored.readAll(owner, wanted), page.limit, ({ id }) => id);
+    },
+
+    async get(tenantId, backupId) {
+      const { id: owner } = control.getTenant(tenantId);
+      const backup = isId(backupId) ? await stored.read(owner, backupId) : null;
+      if (!backup) throw notFound();
+      return { ...backup, path: stored.databaseOf(owner, backupId) };
+    },
+
+    createOfControl: () =>
+      inTurn(CONTROL, async () => {
+        await stored.prepare(CONTROL);
+        const before = await stored.latest(CONTROL);
+        const created = {
+          id: ids(),
+          createdAt: clock.now(),
+          trigger: 'schedule',
+          sourceChangedAt: null,
+        } as const;
+        const path = stored.databaseOf(CONTROL, created.id);
+        await disk.requireRoom(before?.sizeBytes ?? 0);
+        const report = await filling(() => control.snapshot(path));
+        if (report.sha256 === before?.sha256) {
+          await rm(path);
+          return null;
+        }
+        // Renamed by nobody, so its name may not be on the disk yet.
+        await syncFolder(stored.folderOf(CONTROL));
+        await stored.publish(CONTROL, null, created, report);
+        await applyRetention(CONTROL);
+        return { ...created, ...report };
+      }),
+
+    forget: (tenantIds) =>
+      inTurn(CONTROL, async () => {
+        const copies = await stored.readAll(CONTROL, await stored.idsOf(CONTROL));
+        if (copies.length === 0) return;
+        await control.copyWithout(tenantIds, async (copy) => {
+          for (const backup of copies) {
+            const path = stored.databaseOf(CONTROL, backup.id);
+            const without = `${path}.tmp`;
+            await rm(without, { force: true });
+            const report = await filling(() => copy(path, without));
+            // Between the two the manifest is another file's; the purge is not at its end yet and comes by again.
+            await rename(without, path);
+            await stored.publish(CONTROL, null, backup, report);
+          }
+        });
+      }),
+
+    async reserve(tenantId) {
+      const { id: owner, name } = control.getTenant(tenantId);
+      await stored.prepare(owner);
+      const created = {
+        id: ids(),
+        createdAt: clock.now(),
+        trigger: 'restore',
+        sourceChangedAt: null,
+      } as const;
+      return {
+        id: created.id,
+        path: stored.databaseOf(owner, created.id),
+        publish: (report) => stored.publish(owner, { id: owner, name }, created, report),
+      };
+    },
+
+    async adopt(tenantId, path, report) {
+      const { id: owner, name } = control.getTenant(tenantId);
+      await stored.prepare(owner);
+      const created = {
+        id: ids(),
+        createdAt: clock.now(),
+        trigger: 'migration',
+        sourceChangedAt: null,
+      } as const;
+      await rename(path, stored.databaseOf(owner, created.id));
+      await syncFolder(stored.folderOf(owner));
+      await stored.publish(owner, { id: owner, name }, created, report);
+    },
+
+    async removeAll(tenantId) {
+      await rm(stored.folderOf(tenantId), { recursive: true, force: true });
+      await syncFolder(parts.folder);
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import { open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Fault } from '../../tenant-schema/fault.ts';
+
+/** Room on the disk under the data folder. */
+export interface Disk {
+  /** @throws `storage_quota_exceeded` unless so many bytes fit and leave the floor free. */
+  requireRoom(bytes: number): Promise<void>;
+  freeBytes(): Promise<number>;
+}
+
+const full = (cause?: unknown): Fault =>
+  new Fault(
+    'storage_quota_exceeded',
+    "The server's disk is full; its operator has to make room.",
+    cause === undefined ? {} : { cause },
+  );
+
+/** @param freeBytes what the disk under the data folder has free; only tests give one. */
+export function createDisk(
+  dataDir: string,
+  freeBytesMin: number,
+  freeBytes: () => Promise<number> = async () => {
+    const { bavail, bsize } = await statfs(dataDir);
+    return bavail * bsize;
+  },
+): Disk {
+  return {
+    freeBytes,
+    async requireRoom(bytes) {
+      if ((await freeBytes()) < freeBytesMin + bytes) throw full();
+    },
+  };
+}
+
+/** The system's and SQLite's words for a disk that became full on the way; SQLite's come from another process as text. */
+const DISK_FULL = /\bENOSPC\b|\bEDQUOT\b|database or disk is full/;
+
+/** Runs work that fills the disk. @throws `storage_quota_exceeded` where it became full */
+export async function filling<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const isFull = !(error instanceof Fault) && error instanceof Error && DISK_FULL.test(error.message);
+    throw isFull ? full(error) : error;
+  }
+}
+
+/** Flushes a folder's list of names. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Writes a small file that is there whole, on the disk, when this resolves, or not at all. */
+export async function writeWhole(path: string, text: string): Promise<void> {
+  const unfinished = `${path}.tmp`;
+  const file = await open(unfinished, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(unfinished, path);
+  await syncFolder(dirname(path));
+}
+
+/** Removes everything in a folder of unfinished work. */
+export async function emptyFolder(path: string): Promise<void> {
+  for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
+}

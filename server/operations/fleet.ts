@@ -1,0 +1,144 @@
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
+import { forEachBounded, inBatches } from './bounded.ts';
+
+/** A tenant whose file this server cannot bring to its schema; the others are not concerned. */
+export interface Quarantined {
+  tenantId: string;
+  reason: string;
+}
+
+export interface FleetStatus {
+  /** What every file is brought to. */
+  latestVersion: number;
+  /** How many files there are. */
+  files: number;
+  /** How many files are at which version, newest first; null: it cannot be read. */
+  versions: { schemaVersion: number | null; files: number }[];
+  quarantined: Quarantined[];
+}
+
+export interface FleetMigration {
+  migrated: number;
+  /** Were at the latest version already. */
+  current: number;
+  failed: Quarantined[];
+}
+
+export interface MigrationReport {
+  progress(done: number, total: number): Promise<void>;
+  failed(tenant: Quarantined): Promise<void>;
+}
+
+/** What concerns every tenant's file at once. */
+export interface Fleet {
+  status(): Promise<FleetStatus>;
+  /**
+   * Brings every file to the latest schema, each in a transaction of its own. One that cannot be is listed and left as
+   * it was. A run that was cut off is taken up by the next: a file that is there already costs a look.
+   * @param parallel tenants at a time
+   * @param signal ends the run after the files under way
+   */
+  migrate(parallel: number, signal: AbortSignal, report: MigrationReport): Promise<FleetMigration>;
+}
+
+export interface FleetOptions {
+  engine: TenantEngine;
+  dataDir: string;
+  /** Brings one file to the latest schema, and keeps a copy of what it was where that is worth one. */
+  migrateOne(tenantId: string): Promise<void>;
+}
+
+/** Files looked at in one go. */
+const GLANCE_BATCH = 500;
+
+/** What an operator is told of a failure: for a tenant that is "unavailable", why. */
+export const reasonOf = (error: unknown): string => {
+  const told = error instanceof Fault && error.cause instanceof Error ? error.cause : error;
+  return told instanceof Error ? told.message : String(told);
+};
+
+export function createFleet({ engine, dataDir, migrateOne }: FleetOptions): Fleet {
+  const quarantine = createQuarantine(join(dataDir, 'quarantine.json'));
+
+  async function* lookAtAll() {
+    const ids = (await engine.list()).sort();
+    for (const batch of inBatches(ids, GLANCE_BATCH)) {
+      const glances = await engine.glance(batch);
+      for (const [index, tenantId] of batch.entries()) {
+        const glance = glances[index];
+        if (glance) yield { tenantId, ...glance };
+      }
+    }
+  }
+
+  return {
+    async status() {
+      const known = await quarantine.read();
+      const counts = new Map<number | null, number>();
+      const quarantined: Quarantined[] = [];
+      let files = 0;
+      for await (const { tenantId, schemaVersion, problem } of lookAtAll()) {
+        files += 1;
+        counts.set(schemaVersion, (counts.get(schemaVersion) ?? 0) + 1);
+        // A file that is at the latest version by now was repaired or restored since its migration failed.
+        const failure = schemaVersion === engine.schemaVersion ? null : known.get(tenantId);
+        const reason = problem ?? failure;
+        if (reason) quarantined.push({ tenantId, reason });
+      }
+      const versions = [...counts].map(([schemaVersion, count]) => ({ schemaVersion, files: count }));
+      versions.sort((a, b) => (b.schemaVersion ?? -1) - (a.schemaVersion ?? -1));
+      return { latestVersion: engine.schemaVersion, files, versions, quarantined };
+    },
+
+    async migrate(parallel, signal, report) {
+      const result: FleetMigration = { migrated: 0, current: 0, failed: [] };
+      const behind: string[] = [];
+      const fail = async (tenantId: string, reason: string) => {
+        result.failed.push({ tenantId, reason });
+        await report.failed({ tenantId, reason });
+      };
+      for await (const { tenantId, schemaVersion, problem } of lookAtAll()) {
+        if (problem !== null) await fail(tenantId, problem);
+        else if (schemaVersion === engine.schemaVersion) result.current += 1;
+        else behind.push(tenantId);
+      }
+      const total = result.current + result.failed.length + behind.length;
+      let done = total - behind.length;
+      await report.progress(done, total);
+      await forEachBounded(behind, parallel, signal, async (tenantId) => {
+        try {
+          await migrateOne(tenantId);
+          result.migrated += 1;
+        } catch (error) {
+          await fail(tenantId, reasonOf(error));
+        }
+        done += 1;
+        await report.progress(done, total);
+      });
+      await quarantine.write(result.failed);
+      return result;
+    },
+  };
+}
+
+/** Which migrations failed and why, kept for the next `status`, which may be another process. */
+function createQuarantine(path: string) {
+  return {
+    async read(): Promise<Map<string, string>> {
+      try {
+        return new Map(Object.entries(JSON.parse(await readFile(path, 'utf8')) as Record<string, string>));
+      } catch {
+        // It only explains; without it the versions still tell which files are behind.
+        return new Map();
+      }
+    },
+    async write(failed: readonly Quarantined[]): Promise<void> {
+      const reasons = Object.fromEntries(failed.map(({ tenantId, reason }) => [tenantId, reason]));
+      await writeFile(`${path}.new`, JSON.stringify(reasons), { mode: 0o600 });
+      await rename(`${path}.new`, path);
+    },
+  };
+}

@@ -1,0 +1,136 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ControlPlane } from '../../control-plane/types.ts';
+import type { Clock } from '../../tenant-schema/clock.ts';
+import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import type { IdMaker } from '../../tenant-schema/ids.ts';
+import type { Agent } from '../agent/agent.ts';
+import type { Log } from '../telemetry/log.ts';
+import { type BackupSchedule, createBackupSchedule } from './backup-schedule.ts';
+import { type Backups, createBackups } from './backups.ts';
+import { type Disk, emptyFolder, filling } from './disk.ts';
+import { isLive } from './doctor.ts';
+import { createExports, type Exports } from './exports.ts';
+import { createInTurn } from './in-turn.ts';
+import type { Retention } from './retention.ts';
+import { createStats, type Stats } from './stats.ts';
+import { createTenantOperations, type TenantOperations } from './tenants.ts';
+import { createTrash, type Trash } from './trash.ts';
+
+/** What an operator does with tenants as files. Knows no HTTP. */
+export interface Operations {
+  tenants: TenantOperations;
+  backups: Pick<Backups, 'create' | 'list' | 'get' | 'createOfControl'>;
+  exports: Exports;
+  /** Brings one tenant's file to the latest schema; what it was is a backup then, where tables were rewritten. */
+  migrate(tenantId: string): Promise<void>;
+  stats: Stats;
+  /** For tests: what otherwise runs by itself, now and then. */
+  background: { trash: Pick<Trash, 'sweep'>; schedule: Pick<BackupSchedule, 'run'> };
+  /** Finishes what an earlier process left half done. Before anything else is done. */
+  recover(): Promise<void>;
+  /** From now on the trash is swept every hour, and backups are made as set. */
+  start(): void;
+  stop(): Promise<void>;
+}
+
+export interface OperationsParts {
+  control: ControlPlane;
+  engine: TenantEngine;
+  agent: Pick<Agent, 'paused'>;
+  clock: Clock;
+  ids: IdMaker;
+  log: Pick<Log, 'info' | 'warn' | 'error'>;
+  dataDir: string;
+  trashKeepMs: number;
+  /** Null: backups are made on demand only. */
+  backupEveryMs: number | null;
+  retention: Retention;
+  disk: Disk;
+}
+
+const SWEEP_MS = 60 * 60 * 1000;
+const DAY_MS = 24 * SWEEP_MS;
+
+export function createOperations(parts: OperationsParts): Operations {
+  const { control, engine, agent, clock, ids, log, disk, dataDir } = parts;
+  const inTurn = createInTurn();
+  const tmpFolder = join(dataDir, 'tmp');
+  const backups = createBackups({
+    control,
+    engine,
+    clock,
+    ids,
+    disk,
+    inTurn,
+    folder: join(dataDir, 'backups'),
+    retention: parts.retention,
+  });
+  const trash = createTrash({
+    control,
+    engine,
+    agent,
+    clock,
+    log,
+    inTurn,
+    backups,
+    folder: join(dataDir, 'trash'),
+    keepMs: parts.trashKeepMs,
+  });
+  const schedule = createBackupSchedule({
+    control,
+    engine,
+    backups,
+    log,
+    everyMs: parts.backupEveryMs ?? DAY_MS,
+  });
+  let sweeper: NodeJS.Timeout | null = null;
+  let sweeping: Promise<void> = Promise.resolve();
+  const sweep = (): void => {
+    sweeping = trash.sweep().catch((error: unknown) => log.error({ err: error }, 'the trash was not swept'));
+  };
+
+  return {
+    tenants: createTenantOperations({
+      control,
+      engine,
+      agent,
+      ids,
+      log,
+      disk,
+      inTurn,
+      backups,
+      trash,
+      tmpFolder,
+    }),
+    backups,
+    exports: createExports({ control, engine, clock, ids, disk, tmpFolder }),
+    migrate: (tenantId) =>
+      inTurn(tenantId, async () => {
+        // A file without a tenant has no place for backups.
+        const keepAt = isLive(control, tenantId) ? join(tmpFolder, `${ids()}.db`) : null;
+        try {
+          const { kept } = await filling(() => engine.migrate(tenantId, { keepAt }));
+          if (kept && keepAt) await backups.adopt(tenantId, keepAt, kept);
+        } finally {
+          if (keepAt) await rm(keepAt, { force: true });
+        }
+      }),
+    stats: createStats({ control, engine, clock, disk, dataDir }),
+    background: { trash, schedule },
+
+    async recover() {
+      await emptyFolder(tmpFolder);
+      await trash.sweep();
+    },
+    start() {
+      sweeper = setInterval(sweep, SWEEP_MS);
+      sweeper.unref();
+      if (parts.backupEveryMs !== null) schedule.start();
+    },
+    async stop() {
+      if (sweeper) clearInterval(sweeper);
+      await Promise.all([schedule.stop(), sweeping]);
+    },
+  };
+}

@@ -1,0 +1,146 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Actor, ControlPlane, Tenant } from '../../control-plane/types.ts';
+import type { Clock } from '../../tenant-schema/clock.ts';
+import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
+import type { Agent } from '../agent/agent.ts';
+import { exists } from './backup-folder.ts';
+import type { Backups } from './backups.ts';
+import { syncFolder } from './disk.ts';
+import type { InTurn } from './in-turn.ts';
+
+/** The files of deleted tenants, as `<folder>/<tenant id>.db`, and the end of them. */
+export interface Trash {
+  /** Moves a deleted tenant's file here. What keeps it from that is logged, and `sweep` tries again. */
+  moveIn(id: string): Promise<void>;
+  /** Moves the file back to its place. Only in the tenant's turn. @throws `tenant_unavailable` where it is lost */
+  moveOut(id: string): Promise<void>;
+  /** Removes files, backups and names of tenants whose purge has begun. */
+  finishPurges(ids: readonly string[], actor: Actor): Promise<void>;
+  /**
+   * Goes on with what a killed process left half done, and purges what was deleted long enough ago. What fails is
+   * logged and tried again by the next sweep.
+   */
+  sweep(): Promise<void>;
+  /** Whether the tenant has a file in its place. */
+  hasFile(id: string): Promise<boolean>;
+  /** Where a file goes that cannot be read and that a restore replaces. */
+  damagedPathOf(id: string, unique: string): string;
+}
+
+export interface TrashParts {
+  control: ControlPlane;
+  engine: TenantEngine;
+  agent: Pick<Agent, 'paused'>;
+  clock: Clock;
+  log: { warn(fields: object, message: string): void; error(fields: object, message: string): void };
+  inTurn: InTurn;
+  backups: Backups;
+  /** `trash/` in the data folder. */
+  folder: string;
+  /** A deleted tenant is purged after so long. */
+  keepMs: number;
+}
+
+const SYSTEM: Actor = { id: 'system', name: 'system', requestId: null };
+const PAGE = 1000;
+
+export function createTrash(parts: TrashParts): Trash {
+  const { control, engine, inTurn, log, folder } = parts;
+  const pathOf = (id: string): string => join(folder, `${id}.db`);
+  const damagedPathOf = (id: string, unique: string): string => join(folder, `${id}.${unique}.damaged`);
+  const deleted = () => new Fault('tenant_unavailable', 'This tenant was deleted.');
+
+  const hasFile = (id: string): Promise<boolean> =>
+    engine.stat(id).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+        throw error;
+      },
+    );
+
+  const moveInNow = async (id: string): Promise<void> => {
+    if (!isDeleted(control, id) || !(await hasFile(id))) return;
+    // A rename would put it in the place of the other without a word.
+    if (await exists(pathOf(id))) throw new Error(`${pathOf(id)} is in the way.`);
+    await parts.agent.paused(id, deleted(), () => engine.moveOut(id, pathOf(id)));
+  };
+  const moveIn: Trash['moveIn'] = (id) =>
+    inTurn(id, () => moveInNow(id)).catch((error: unknown) =>
+      log.warn({ err: error, tenant_id: id }, 'the file of a deleted tenant is not in the trash yet'),
+    );
+
+  const removeFiles = async (id: string): Promise<void> => {
+    await parts.agent.paused(id, deleted(), () => engine.destroy(id));
+    for (const name of await readdir(folder)) {
+      if (name.startsWith(id)) await rm(join(folder, name), { force: true });
+    }
+    await syncFolder(folder);
+    await parts.backups.removeAll(id);
+  };
+
+  const finishPurges: Trash['finishPurges'] = async (ids, actor) => {
+    if (ids.length === 0) return;
+    for (const id of ids) await inTurn(id, () => removeFiles(id));
+    await parts.backups.forget(ids);
+    // The row last: as long as it is there, a start of the server knows that there is something to finish.
+    for (const id of ids) control.endPurge(id, actor);
+  };
+
+  const guarded = async (id: string, message: string, work: () => unknown): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      log.error({ err: error, ...(id !== '' && { tenant_id: id }) }, message);
+    }
+  };
+
+  return {
+    moveIn,
+    hasFile,
+    finishPurges,
+    damagedPathOf,
+
+    async moveOut(id) {
+      if (await exists(pathOf(id))) await engine.moveIn(id, pathOf(id));
+      else if (!(await hasFile(id))) {
+        throw new Fault('tenant_unavailable', 'The file of this tenant is not in the trash.');
+      }
+    },
+
+    async sweep() {
+      const expiredAt = parts.clock.now() - parts.keepMs;
+      for (const { id, deletedAt } of allDeleted(control)) {
+        if (deletedAt !== undefined && deletedAt <= expiredAt) {
+          await guarded(id, 'a tenant in the trash could not be purged', () =>
+            control.beginPurge(id, SYSTEM),
+          );
+        } else await moveIn(id);
+      }
+      await guarded('', 'tenants could not be purged', () => finishPurges(control.listPurging(), SYSTEM));
+    },
+  };
+}
+
+function isDeleted(control: ControlPlane, id: string): boolean {
+  try {
+    return control.getDeletedTenant(id).status === 'deleted';
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'not_found') return false;
+    throw error;
+  }
+}
+
+function* allDeleted(control: ControlPlane): Generator<Tenant> {
+  let cursor: string | null = null;
+  do {
+    const page: { data: Tenant[]; nextCursor: string | null } = control.listTenants(
+      { status: 'deleted' },
+      { limit: PAGE, cursor },
+    );
+    yield* page.data;
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+}

@@ -1,0 +1,25 @@
+import { setImmediate } from 'node:timers/promises';
+import { expect } from 'chai';
+import { watchLoopDelay } from '../../../server/telemetry/loop-delay.ts';
+
+/** Keeps the event loop from turning, as too much work does. */
+function block(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+describe('the event loop’s delay', () => {
+  it('counts as overload while it is over the limit, and no longer', async () => {
+    const watch = watchLoopDelay(20);
+    try {
+      expect(watch.overloaded()).to.equal(false);
+      while (!watch.overloaded()) {
+        block(60);
+        await setImmediate();
+      }
+      while (watch.overloaded()) await setImmediate();
+    } finally {
+      watch.stop();
+    }
+  });
+});
