@@ -1,0 +1,182 @@
+import { InvalidArgumentError, Option } from 'commander';
+import { Fault } from '../../../tenant-schema/fault.ts';
+import type { Json } from '../api.ts';
+import type { Leaf } from '../cli.ts';
+import { CliError, EXIT, type ExitCode } from '../io.ts';
+import { bytes, facts, plural, progressBar, table } from '../output.ts';
+import type { Session } from '../session.ts';
+
+interface Quarantined {
+  tenant_id: string;
+  reason: string;
+}
+
+interface FleetStatus {
+  latest_version: number;
+  files: number;
+  versions: { schema_version: number | null; files: number }[];
+  quarantined: Quarantined[];
+}
+
+interface Finding {
+  kind: string;
+  tenant_id: string | null;
+  path: string | null;
+  message: string;
+  fixable: boolean;
+  fixed: boolean;
+}
+
+function parseParallel(text: string): number {
+  const parallel = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (parallel < 1 || parallel > 64) throw new InvalidArgumentError('It must be a number from 1 to 64.');
+  return parallel;
+}
+
+/** Follows a streamed answer with a bar, and gives its last event. */
+async function follow<T>(
+  { io, api }: Session<object>,
+  label: string,
+  path: string,
+  body: Json,
+  onEvent: (name: string, data: Json, clearBar: () => void) => void,
+): Promise<T> {
+  const bar = progressBar(io, label);
+  try {
+    for await (const { name, data } of api.events(path, body)) {
+      if (name === 'progress') bar.update(Number(data.done), Number(data.total));
+      else if (name === 'done') return data as T;
+      else onEvent(name, data, bar.clear);
+    }
+  } finally {
+    bar.clear();
+  }
+  throw new CliError(
+    EXIT.failed,
+    'The server ended before the work was done. What is done is done: run it again.',
+  );
+}
+
+async function rebuild({ io, connection, print }: Session<object>): Promise<ExitCode> {
+  if (connection.direct === null) {
+    throw new CliError(EXIT.refused, 'control.db can only be rebuilt while no server runs: stop it first.');
+  }
+  const bar = progressBar(io, 'Reading');
+  const { tenants, failed } = await connection.direct
+    .rebuildControl(bar.update)
+    .catch((error: unknown) => {
+      if (error instanceof Fault) throw new CliError(EXIT.refused, error.message, error.code);
+      throw error;
+    })
+    .finally(bar.clear);
+  const rows = tenants.map(({ tenantId, name, status, apiKey }) => ({
+    id: tenantId,
+    name,
+    status,
+    api_key: apiKey,
+  }));
+  const text = table(
+    io,
+    [
+      { title: 'ID', of: (row) => row.id, whole: true },
+      { title: 'NAME', of: (row) => row.name },
+      { title: 'STATUS', of: (row) => row.status },
+      { title: 'NEW API KEY (SHOWN THIS ONCE)', of: (row) => row.api_key, whole: true },
+    ],
+    rows,
+  );
+  for (const { path, reason } of failed) io.stderr.write(`${path}: ${reason}\n`);
+  print({ tenants: rows, failed }, text);
+  return failed.length > 0 ? EXIT.someFailed : EXIT.ok;
+}
+
+async function examine(session: Session<{ fix?: boolean }>): Promise<ExitCode> {
+  const { io, options, print } = session;
+  const findings: Finding[] = [];
+  const body = { fix: options.fix ?? false };
+  const done = await follow<{ checked: number; size_bytes: number; findings: number; fixed: number }>(
+    session,
+    'Checking',
+    '/api/v1/admin/doctor',
+    body,
+    (name, data, clearBar) => {
+      if (name !== 'finding') return;
+      const finding = data as unknown as Finding;
+      findings.push(finding);
+      if (options.json) return;
+      clearBar();
+      const state = finding.fixed ? ' (fixed)' : finding.fixable ? ' (--fix sets it right)' : '';
+      const where = finding.path ?? finding.tenant_id ?? '';
+      io.stdout.write(`${finding.kind}  ${where}: ${finding.message}${state}\n`);
+    },
+  );
+  const { checked, size_bytes, fixed } = done;
+  const summary = `${plural(checked, 'file')} checked, ${bytes(size_bytes)}; ${plural(findings.length, 'finding')}`;
+  print({ ...done, findings }, `${summary}${fixed > 0 ? `, ${fixed} fixed` : ''}.\n`);
+  return findings.length > fixed ? EXIT.someFailed : EXIT.ok;
+}
+
+/** Commands about all tenants at once. */
+export function addFleetCommands(leaf: Leaf): void {
+  leaf<{ parallel?: number }>({
+    usage: 'migrate',
+    summary: "bring every tenant's file to this server's schema, each by itself",
+    options: [new Option('--parallel <count>', 'tenants at a time').argParser(parseParallel)],
+    examples: ['migrate', 'migrate --parallel 2 --json'],
+    async run(session) {
+      const { io, options, print } = session;
+      const done = await follow<{ migrated: number; current: number; failed: Quarantined[] }>(
+        session,
+        'Migrating',
+        '/api/v1/admin/fleet/migrate',
+        { ...(options.parallel !== undefined && { parallel: options.parallel }) },
+        (name, data, clearBar) => {
+          if (name !== 'failed' || options.json) return;
+          clearBar();
+          io.stderr.write(`${String(data.tenant_id)}: ${String(data.reason)}\n`);
+        },
+      );
+      const { migrated, current, failed } = done;
+      print(done, `${migrated} migrated, ${current} were current, ${failed.length} failed.\n`);
+      return failed.length > 0 ? EXIT.someFailed : EXIT.ok;
+    },
+  });
+
+  leaf({
+    usage: 'status',
+    summary: 'show how many files are at which schema version, and which cannot be used',
+    examples: ['status', 'status --json'],
+    async run({ io, api, connection, print }) {
+      const status = await api.get<FleetStatus>('/api/v1/admin/fleet');
+      const server = connection.direct === null ? 'running' : 'not running';
+      const versions = status.versions.map(
+        ({ schema_version, files }) =>
+          [schema_version === null ? 'unreadable' : `at version ${schema_version}`, files] as const,
+      );
+      const text = facts([
+        ['server', server],
+        ['latest version', status.latest_version],
+        ['files', status.files],
+        ...versions,
+        ['quarantined', status.quarantined.length],
+      ]);
+      const columns = [
+        { title: 'TENANT', of: (row: Quarantined) => row.tenant_id, whole: true },
+        { title: 'REASON', of: (row: Quarantined) => row.reason, whole: true },
+      ];
+      const list = status.quarantined.length > 0 ? `\n${table(io, columns, status.quarantined)}` : '';
+      print({ server, ...status }, text + list);
+    },
+  });
+
+  leaf<{ fix?: boolean; rebuildControl?: boolean }>({
+    usage: 'doctor',
+    summary: 'check every file and what is known of it, without changing anything',
+    options: [
+      new Option('--fix', 'set right what is safe: modes, names in files, what unfinished work left'),
+      new Option('--rebuild-control', "make a lost control.db anew from the tenants' files").conflicts('fix'),
+    ],
+    examples: ['doctor', 'doctor --fix', 'doctor --rebuild-control'],
+    run: (session) => (session.options.rebuildControl ? rebuild(session) : examine(session)),
+  });
+}

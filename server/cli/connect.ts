@@ -1,0 +1,146 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { randomSecret } from '../../control-plane/key-format.ts';
+import { type ClientSettings, ConfigError, loadClientSettings, loadConfig } from '../config.ts';
+import { announcedUrl, FolderInUseError, StartError } from '../data-folder.ts';
+import { createServer, type Server } from '../server.ts';
+import { createLog, type Log } from '../telemetry/log.ts';
+import { type Api, createApi, HOW_TO_GIVE_TOKEN } from './api.ts';
+import { CliError, EXIT, type Io } from './io.ts';
+
+const LOCK_RETRY_MS = 100;
+const IF_DAMAGED =
+  'Where control.db is damaged, put a backup in its place, or move it away and run "nimblesite doctor --rebuild-control".';
+
+/** Where a command looks for its server; every command has these options. */
+export interface ConnectOptions {
+  dataDir?: string;
+  url?: string;
+  adminTokenFile?: string;
+}
+
+/** A server to speak to: the one that runs, or one inside this process. */
+export interface Connection {
+  api: Api;
+  /** Null where the data are on another machine, as far as this command knows. */
+  dataDir: string | null;
+  /** The server inside this process, where no other owns the folder. */
+  direct: Server | null;
+  close(): Promise<void>;
+}
+
+/**
+ * Finds the server of the data folder, or becomes it: the folder's lock decides, so that there are never two.
+ * @param mayCreate whether a folder that is not there yet is made
+ * @throws `CliError` when the server cannot be reached or no token for it is given
+ */
+export async function connect(io: Io, options: ConnectOptions, mayCreate: boolean): Promise<Connection> {
+  const { dataDir, url, adminToken } = settingsOf(io, options);
+  const token = () => {
+    const given = options.adminTokenFile === undefined ? adminToken : readToken(options.adminTokenFile);
+    if (given !== null) return given;
+    throw new CliError(EXIT.unreachable, `This server asks for the admin token. ${HOW_TO_GIVE_TOKEN}`);
+  };
+  if (url !== null) return remote(url, token(), null);
+
+  if (!mayCreate && !existsSync(join(dataDir, 'tenants'))) {
+    throw new CliError(EXIT.notFound, `There is no data folder at ${dataDir}; set DATA_DIR or --data-dir.`);
+  }
+  const deadline = io.clock.monotonic() + io.lockWaitMs;
+  for (;;) {
+    const direct = await becomeServer(io, dataDir);
+    if (direct) return direct;
+    const announced = announcedUrl(dataDir);
+    if (announced !== null) return remote(announced, token(), dataDir);
+    // Another command that is about to end, or a server that is about to say where it listens.
+    if (io.clock.monotonic() >= deadline) {
+      throw new CliError(
+        EXIT.refused,
+        `Another nimblesite command, or a server that is just starting, owns ${dataDir}; try again when it is done.`,
+      );
+    }
+    await delay(LOCK_RETRY_MS);
+  }
+}
+
+export function settingsOf(io: Io, options: ConnectOptions): ClientSettings {
+  return loadClientSettings({
+    ...io.env,
+    ...(options.dataDir !== undefined && { DATA_DIR: options.dataDir }),
+    ...(options.url !== undefined && { NIMBLESITE_URL: options.url }),
+  });
+}
+
+function readToken(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CliError(EXIT.usage, `The admin token file cannot be read: ${reason}`);
+  }
+}
+
+function remote(url: string, token: string, dataDir: string | null): Connection {
+  const api = createApi(url, token);
+  return { api, dataDir, direct: null, close: async () => api.close() };
+}
+
+/** Null where another process owns the folder. */
+async function becomeServer(io: Io, dataDir: string): Promise<Connection | null> {
+  const token = `nba_${randomSecret()}`;
+  const config = loadConfig({
+    ...io.env,
+    DATA_DIR: dataDir,
+    HOST: '127.0.0.1',
+    PORT: '0',
+    // For a server that stays; here it would replace the stored one.
+    ADMIN_TOKEN: '',
+    BACKUP_EVERY: '',
+  });
+  const log = quietLog(io);
+  let server: Server;
+  try {
+    server = await createServer(config, { log, internalAdminToken: token, overloaded: () => false });
+  } catch (error) {
+    if (error instanceof FolderInUseError) return null;
+    if (error instanceof ConfigError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CliError(
+      EXIT.failed,
+      error instanceof StartError
+        ? reason
+        : `The data in ${dataDir} cannot be opened: ${reason}. ${IF_DAMAGED}`,
+    );
+  }
+  try {
+    const { url } = await server.listen();
+    const api = createApi(url, token);
+    return {
+      api,
+      dataDir,
+      direct: server,
+      async close() {
+        api.close();
+        await server.close();
+      },
+    };
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+}
+
+/** Only what an operator should know, in one line each. */
+function quietLog(io: Io): Log {
+  const write = (text: string) => {
+    const { msg, err, tenant_id } = JSON.parse(text) as {
+      msg?: string;
+      err?: { message?: string };
+      tenant_id?: string;
+    };
+    const about = [tenant_id, err?.message].filter(Boolean).join(': ');
+    io.stderr.write(`warning: ${msg ?? 'something went wrong'}${about && ` (${about})`}\n`);
+  };
+  return createLog({ level: 'warn', destination: { write } });
+}

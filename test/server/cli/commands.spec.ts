@@ -1,0 +1,191 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { type CliOptions, cli } from '../../support/cli.ts';
+import { type Json, startTestServer, type TestServer } from '../../support/http.ts';
+import { temporaryFolder } from '../../support/tenants.ts';
+
+const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+const rows = (json: Json) => json.data as Json[];
+
+/** The same promises whether a server runs or the command has to do the work itself. */
+for (const mode of ['through a server that runs', 'with no server running'] as const) {
+  describe(`the command line ${mode}`, () => {
+    let folder: ReturnType<typeof temporaryFolder>;
+    let server: TestServer | null;
+    let env: Record<string, string>;
+
+    beforeEach(async () => {
+      folder = temporaryFolder();
+      const dataDir = join(folder.path, 'data');
+      server = mode === 'with no server running' ? null : await startTestServer({ dataDir });
+      env = { DATA_DIR: dataDir, ...(server && { ADMIN_TOKEN: server.adminToken }) };
+    });
+    afterEach(async () => {
+      await server?.close();
+      folder.remove();
+    });
+
+    const run = (argv: string[], options: CliOptions = {}) => cli(argv, { env, ...options });
+    /** Runs a command that must succeed, and gives its JSON. */
+    const json = async (...argv: string[]): Promise<Json> => {
+      const result = await run([...argv, '--json']);
+      expect(result.code, result.stderr).to.equal(0);
+      expect(result.stderr, 'with --json, nothing is said beside it').to.equal('');
+      return result.json;
+    };
+
+    it('makes, shows, renames, suspends, resumes and lists tenants', async () => {
+      const made = await json('tenant', 'create', 'Acme', '--limit', 'requests_per_minute=60');
+      expect(made.api_key).to.match(/^nbs_/);
+      expect(made.limits).to.include({ requests_per_minute: 60 });
+      const id = String(made.id);
+      expect((await json('tenant', 'show', 'Acme')).id).to.equal(id);
+      expect((await json('tenant', 'rename', id, 'Acme Ltd')).name).to.equal('Acme Ltd');
+      expect((await json('tenant', 'suspend', 'Acme Ltd')).status).to.equal('suspended');
+      expect((await json('tenant', 'resume', id)).status).to.equal('active');
+      expect((await json('tenant', 'set', id, '--limit', 'providers=demo')).limits).to.deep.include({
+        requests_per_minute: 60,
+        providers: ['demo'],
+      });
+      const listed = rows(await json('tenant', 'list')).map(({ name }) => name);
+      expect(listed).to.include('Acme Ltd');
+      expect(rows(await json('tenant', 'list', '--status', 'deleted'))).to.deep.equal([]);
+    });
+
+    it('makes, lists and revokes keys', async () => {
+      await json('tenant', 'create', 'Acme');
+      const key = await json('key', 'create', 'Acme', '--name', 'website', '--scope', 'chat', 'read');
+      expect(key).to.include({ name: 'website' });
+      expect(key.scopes).to.deep.equal(['chat', 'read']);
+      await json('key', 'revoke', 'Acme', String(key.id));
+      const listed = rows(await json('key', 'list', 'Acme'));
+      expect(listed.map(({ name, revoked_at }) => [name, revoked_at !== null])).to.deep.equal([
+        ['website', true],
+        ['default', false],
+      ]);
+      expect(JSON.stringify(listed)).not.to.include(String(key.api_key));
+    });
+
+    it('exports a file that it can import, and never replaces one without --force', async () => {
+      const { id } = await json('tenant', 'create', 'Acme');
+      const target = join(folder.path, 'acme.db');
+      const file = await json('tenant', 'export', 'Acme', '-o', target);
+      expect(file).to.include({ tenant_id: id, path: target, sha256: sha256(target) });
+      expect(file.size_bytes).to.equal(statSync(target).size);
+      expect(statSync(target).mode & 0o777).to.equal(0o600);
+
+      writeFileSync(target, 'mine');
+      const refused = await run(['tenant', 'export', 'Acme', '-o', target]);
+      expect(refused.code).to.equal(4);
+      expect(readFileSync(target, 'utf8')).to.equal('mine');
+      const told = await run(['tenant', 'export', 'Acme', '-o', target, '--force']);
+      expect(told.code).to.equal(0);
+      expect(told.stderr)
+        .to.include('cp')
+        .and.to.include(`${String(id)}.db-wal`);
+      expect(readdirSync(folder.path).sort()).to.deep.equal(['acme.db', 'data']);
+
+      const copy = await json('tenant', 'import', target, '--name', 'Acme again');
+      expect(copy.name).to.equal('Acme again');
+      expect(copy.id).not.to.equal(id);
+      writeFileSync(`${target}-wal`, '');
+      expect((await run(['tenant', 'import', target, '--name', 'x'])).code).to.equal(4);
+      expect((await run(['tenant', 'import', '/nowhere.db', '--name', 'x'])).code).to.equal(3);
+      writeFileSync(join(folder.path, 'text.db'), 'not a database');
+      const invalid = await run(['tenant', 'import', join(folder.path, 'text.db'), '--name', 'x']);
+      expect(invalid.code).to.equal(4);
+      expect(invalid.stderr).to.include('not a SQLite database');
+    });
+
+    it('backs up, fetches, restores and clones', async () => {
+      await json('tenant', 'create', 'Acme');
+      expect((await run(['tenant', 'restore', 'Acme', 'latest', '--yes'])).code).to.equal(3);
+      const target = join(folder.path, 'today.db');
+      const backup = await json('tenant', 'backup', 'Acme', '--download', '-o', target);
+      expect(sha256(target)).to.equal(backup.sha256);
+      const again = join(folder.path, 'again.db');
+      await json('tenant', 'backups', 'Acme', '--download', 'latest', '-o', again);
+      expect(sha256(again)).to.equal(backup.sha256);
+
+      const unasked = await run(['tenant', 'restore', 'Acme', 'latest']);
+      expect([unasked.code, unasked.stderr.includes('--yes')]).to.deep.equal([2, true]);
+      const mistyped = await run(['tenant', 'restore', 'Acme', 'latest'], { typed: 'Acne\n' });
+      expect(mistyped.code).to.equal(4);
+      expect(rows(await json('tenant', 'backups', 'Acme'))).to.have.length(1);
+      const restored = await run(['tenant', 'restore', 'Acme', 'latest'], { typed: 'Acme\n' });
+      expect(restored.code, restored.stderr).to.equal(0);
+      expect(rows(await json('tenant', 'backups', 'Acme')).map(({ trigger }) => trigger)).to.deep.equal([
+        'restore',
+        'manual',
+      ]);
+      expect((await json('tenant', 'clone', 'Acme', 'Staging')).name).to.equal('Staging');
+    });
+
+    it('deletes, brings back and purges', async () => {
+      const { id } = await json('tenant', 'create', 'Acme');
+      await json('tenant', 'delete', 'Acme');
+      expect((await run(['tenant', 'show', String(id)])).code).to.equal(3);
+      expect(rows(await json('tenant', 'list', '--status', 'deleted')).map((row) => row.id)).to.deep.equal([
+        id,
+      ]);
+      expect((await json('tenant', 'undelete', 'Acme')).api_key).to.match(/^nbs_/);
+      await json('tenant', 'delete', String(id));
+      expect((await run(['tenant', 'purge', 'Acme'])).code).to.equal(2);
+      expect((await run(['tenant', 'purge', 'Acme'], { typed: 'Acme\n' })).code).to.equal(0);
+      expect((await run(['tenant', 'purge', String(id), '--yes'])).code).to.equal(3);
+      const files = readdirSync(join(folder.path, 'data'), { recursive: true, encoding: 'utf8' });
+      expect(files.filter((name) => name.includes(String(id)))).to.deep.equal([]);
+    });
+
+    it('quiesces a tenant and writes nothing but the path for cp', async () => {
+      const { id } = await json('tenant', 'create', 'Acme');
+      const { code, stdout } = await run(['tenant', 'quiesce', 'Acme']);
+      expect(code).to.equal(0);
+      expect(stdout).to.equal(`${join(folder.path, 'data', 'tenants', `${String(id)}.db`)}\n`);
+      expect(existsSync(`${stdout.trim()}-wal`)).to.equal(false);
+    });
+
+    it('lists the ids where a name is not unambiguous', async () => {
+      const ids = [await json('tenant', 'create', 'Twin'), await json('tenant', 'create', 'Twin')].map(
+        (made) => String(made.id),
+      );
+      const { code, stderr } = await run(['tenant', 'delete', 'Twin']);
+      expect(code).to.equal(4);
+      for (const id of ids) expect(stderr).to.include(id);
+    });
+
+    it('says what is wrong with an input, and ends with 2', async () => {
+      const { code, stderr, stdout } = await run(['tenant', 'create', '']);
+      expect(code).to.equal(2);
+      expect(stderr).to.match(/name/);
+      expect(stdout).to.equal('');
+      expect((await run(['tenant', 'create', 'x', '--limit', 'requests_per_minute=lots'])).code).to.equal(2);
+      expect((await run(['tenant', 'shw'])).code).to.equal(2);
+      expect((await run(['tenant', 'list', '--bogus'])).code).to.equal(2);
+    });
+
+    it('tells the state of the fleet, and finds nothing wrong with what it has made', async () => {
+      await json('tenant', 'create', 'Acme');
+      const status = await json('status');
+      expect(status).to.include({ server: server ? 'running' : 'not running', latest_version: 1 });
+      expect(status.quarantined).to.deep.equal([]);
+      expect((await json('migrate')).failed).to.deep.equal([]);
+      const diagnosis = await json('doctor');
+      expect(diagnosis.findings).to.deep.equal([]);
+    });
+
+    it('keeps ids whole and cuts names where the terminal is narrow', async () => {
+      const { id } = await json(
+        'tenant',
+        'create',
+        'A very long name of a tenant that goes on and on and on',
+      );
+      const { stdout } = await run(['tenant', 'list'], { columns: 90 });
+      const line = stdout.split('\n').find((text) => text.startsWith(String(id)));
+      expect(line).to.include('…');
+      for (const text of stdout.split('\n')) expect([...text].length).to.be.at.most(90);
+    });
+  });
+}

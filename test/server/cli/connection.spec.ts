@@ -1,0 +1,169 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { announcedUrl, openDataFolder } from '../../../server/data-folder.ts';
+import { cli } from '../../support/cli.ts';
+import { startTestServer } from '../../support/http.ts';
+import { startProcess, startServerProcess } from '../../support/process.ts';
+import { temporaryFolder } from '../../support/tenants.ts';
+
+const MAIN = 'server/cli/main.ts';
+
+describe('a command', () => {
+  let folder: ReturnType<typeof temporaryFolder>;
+  let dataDir: string;
+  beforeEach(() => {
+    folder = temporaryFolder();
+    dataDir = join(folder.path, 'data');
+  });
+  afterEach(() => folder.remove());
+
+  it('asks for the admin token where a server runs, and says how to give it', async () => {
+    const server = await startTestServer({ dataDir });
+    try {
+      const none = await cli(['status'], { env: { DATA_DIR: dataDir } });
+      expect(none.code).to.equal(6);
+      expect(none.stderr).to.include('ADMIN_TOKEN').and.to.include('--admin-token-file');
+      const wrong = await cli(['status'], {
+        env: { DATA_DIR: dataDir, ADMIN_TOKEN: 'wrong-wrong-wrong-wrong' },
+      });
+      expect(wrong.code).to.equal(6);
+      expect(wrong.stderr).not.to.include('wrong-wrong');
+
+      const tokenFile = join(folder.path, 'token');
+      writeFileSync(tokenFile, `${server.adminToken}\n`);
+      const right = await cli(['status', '--url', server.url, '--admin-token-file', tokenFile]);
+      expect(right.code, right.stderr).to.equal(0);
+      expect((await cli(['status', '--url', server.url, '--admin-token-file', '/nowhere'])).code).to.equal(2);
+    } finally {
+      await server.close();
+    }
+  });
+
+  it('ends with 6 where the server cannot be reached, and with 2 for a wrong setting', async () => {
+    const env = { ADMIN_TOKEN: 'test-admin-token-0123456789' };
+    const server = await startTestServer({ dataDir });
+    await server.close();
+    expect((await cli(['status', '--url', server.url], { env })).code).to.equal(6);
+    const wrong = await cli(['status'], { env: { ...env, NIMBLESITE_URL: 'nonsense' } });
+    expect([wrong.code, wrong.stderr]).to.deep.equal([
+      2,
+      'NIMBLESITE_URL must be a URL that begins with http:// or https://\n',
+    ]);
+  });
+
+  it('makes no folder but for a first tenant', async () => {
+    const env = { DATA_DIR: dataDir };
+    expect((await cli(['status'], { env })).code).to.equal(3);
+    expect(existsSync(dataDir)).to.equal(false);
+    expect((await cli(['tenant', 'create', 'Acme'], { env })).code).to.equal(0);
+  });
+
+  it('leaves the admin token and the demo to the first start of the server', async () => {
+    const env = { DATA_DIR: dataDir, ADMIN_TOKEN: 'test-admin-token-of-the-shell' };
+    const made = await cli(['tenant', 'list', '--json'], { env: { DATA_DIR: dataDir } });
+    expect(made.code).to.equal(3);
+    expect((await cli(['tenant', 'create', 'Acme'], { env })).code).to.equal(0);
+    expect(existsSync(join(dataDir, 'server.json'))).to.equal(false);
+    const server = await startServerProcess({ env: { DATA_DIR: dataDir, PORT: '0' } });
+    expect(server.output()).to.match(/^Admin token .*: nba_/m);
+    expect(await server.end('SIGTERM')).to.equal(0);
+  });
+
+  it('never works beside another process that owns the folder', async () => {
+    const { release } = openDataFolder(dataDir);
+    try {
+      const { code, stderr } = await cli(['tenant', 'create', 'Acme'], { env: { DATA_DIR: dataDir } });
+      expect(code).to.equal(4);
+      expect(stderr).to.match(/^Another nimblesite command, or a server that is just starting, owns .*\n$/);
+    } finally {
+      release();
+    }
+    const both = await Promise.all(
+      ['a', 'b'].map((name) => cli(['tenant', 'create', name], { env: { DATA_DIR: dataDir } })),
+    );
+    expect(both.map(({ code }) => code).sort()).to.deep.equal([0, 4]);
+  });
+
+  it('finds a server by what it has written down, which is gone when it has stopped', async () => {
+    const server = await startServerProcess({
+      env: { DATA_DIR: dataDir, PORT: '0', ADMIN_TOKEN: 'a token of mine 1' },
+    });
+    const path = join(dataDir, 'server.json');
+    expect(JSON.parse(readFileSync(path, 'utf8'))).to.deep.equal({ url: server.url, pid: server.child.pid });
+    expect(statSync(path).mode & 0o777).to.equal(0o600);
+    const env = { DATA_DIR: dataDir, ADMIN_TOKEN: 'a token of mine 1' };
+    expect((await cli(['status', '--json'], { env })).json.server).to.equal('running');
+    await server.end('SIGKILL');
+    // What a killed server has left is not believed.
+    expect(announcedUrl(dataDir)).to.equal(server.url);
+    expect((await cli(['status', '--json'], { env })).json.server).to.equal('not running');
+  });
+
+  it('runs as a program, with its result on standard output and its exit code', async () => {
+    const command: [string, ...string[]] = [
+      process.execPath,
+      '--import',
+      'tsx',
+      MAIN,
+      'tenant',
+      'create',
+      'Acme',
+      '--json',
+    ];
+    const { child, output } = startProcess({ command, env: { DATA_DIR: dataDir } });
+    const code = await new Promise((resolve) => child.once('close', resolve));
+    expect(code).to.equal(0);
+    expect(JSON.parse(output())).to.include({ name: 'Acme' });
+
+    const doctor: [string, ...string[]] = [process.execPath, '--import', 'tsx', MAIN, 'doctor'];
+    const checked = startProcess({ command: doctor, env: { DATA_DIR: dataDir } });
+    expect(await new Promise((resolve) => checked.child.once('close', resolve))).to.equal(0);
+    expect(checked.output()).to.include('1 file checked').and.to.include('0 findings');
+  });
+
+  it('has help with examples, everywhere', async () => {
+    const groups = { tenant: 20, key: 3 };
+    const root = await cli(['--help']);
+    expect(root.code).to.equal(0);
+    expect(root.stdout).to.include('Examples:').and.to.include('Exit codes:');
+    const commands = [
+      ...['serve', 'migrate', 'status', 'doctor', 'completion'].map((name) => [name]),
+      ...(
+        await Promise.all(
+          Object.keys(groups).map(async (group) => {
+            const { stdout } = await cli([group, '--help']);
+            const listed = stdout.slice(stdout.indexOf('Commands:'));
+            return [...listed.matchAll(/^ {2}(\w+) /gm)].map(([, name = '']) => [group, name]);
+          }),
+        )
+      ).flat(),
+    ].filter((path) => path.at(-1) !== 'help');
+    expect(commands.length).to.be.at.least(24);
+    for (const path of commands) {
+      const { code, stdout } = await cli([...path, '--help']);
+      expect([path, code]).to.deep.equal([path, 0]);
+      expect(stdout, path.join(' ')).to.include('Examples:');
+      if (!['serve', 'completion'].includes(path[0] ?? '')) expect(stdout).to.include('--json');
+    }
+  });
+
+  it('completes itself in bash, and has scripts for zsh and fish', async () => {
+    const { stdout: script } = await cli(['completion', 'bash']);
+    const complete = (...words: string[]) => {
+      const lines = `${script}
+COMP_WORDS=(nimblesite ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}
+_nimblesite; echo "\${COMPREPLY[*]}"`;
+      const { stdout, stderr } = spawnSync('bash', ['-c', lines], { encoding: 'utf8' });
+      expect(stderr).to.equal('');
+      return stdout.trim();
+    };
+    expect(complete('st')).to.equal('status');
+    expect(complete('tenant', 'un')).to.equal('undelete');
+    expect(complete('tenant', 'export', 'Acme', '--fo')).to.equal('--force');
+    expect((await cli(['completion', 'zsh'])).stdout).to.match(/^#compdef nimblesite\n/);
+    expect((await cli(['completion', 'fish'])).stdout).to.include('-a undelete');
+    expect((await cli(['completion', 'powershell'])).code).to.equal(2);
+  });
+});
