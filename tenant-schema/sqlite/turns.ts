@@ -1,4 +1,3 @@
-import { and, asc, eq, ne, sql } from 'drizzle-orm';
 import { Fault, notFound } from '../fault.ts';
 import { idTime } from '../ids.ts';
 import { mergeByKey, mergeMetadata } from '../json.ts';
@@ -14,9 +13,10 @@ import type {
   TurnRequest,
 } from '../store.ts';
 import { CANCELLED_CONTENT, matchToolResults } from '../tool-calls.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { parseMetadata, toDraft, toRow } from './messages.ts';
-import { conversations, messages, openTurns, turns } from './tables.ts';
+import type { conversations, openTurns } from './tables.ts';
+import { turnStatements } from './turn-statements.ts';
 
 export type TurnVerbs = Pick<TenantStore, 'beginTurn' | 'finishTurn' | 'failTurn'> & {
   /** Closes every open turn of another run as `aborted`. Done whenever a file is opened. */
@@ -45,146 +45,15 @@ const DEAD: FailedTurn = {
  * or whose process dies, leaves nothing to undo.
  */
 export function turnVerbs(context: StoreContext, getConfig: (id: string) => Config): TurnVerbs {
-  const { orm, write } = context;
-  const param = sql.placeholder;
-
-  const conversationById = prepared(() =>
-    orm
-      .select()
-      .from(conversations)
-      .where(eq(conversations.id, param('id')))
-      .prepare(),
-  );
-  const history = prepared(() =>
-    orm
-      .select()
-      .from(messages)
-      .where(eq(messages.conversationId, param('conversationId')))
-      .orderBy(asc(messages.seq))
-      .prepare(),
-  );
-  const openTurnOf = prepared(() =>
-    orm
-      .select()
-      .from(openTurns)
-      .where(eq(openTurns.conversationId, param('conversationId')))
-      .prepare(),
-  );
-  const openTurnsOfOtherRuns = prepared(() =>
-    orm.select().from(openTurns).where(ne(openTurns.runId, context.runId)).prepare(),
-  );
-  const insertOpenTurn = prepared(() =>
-    orm
-      .insert(openTurns)
-      .values({
-        id: param('id'),
-        runId: context.runId,
-        requestId: param('requestId'),
-        configId: param('configId'),
-        configVersion: param('configVersion'),
-        conversationId: param('conversationId'),
-        user: param('user'),
-        provider: param('provider'),
-        model: param('model'),
-        createdAt: param('createdAt'),
-      })
-      .prepare(),
-  );
-  const takeOpenTurn = prepared(() =>
-    orm
-      .delete(openTurns)
-      .where(eq(openTurns.id, param('id')))
-      .returning()
-      .prepare(),
-  );
-  const insertTurn = prepared(() =>
-    orm
-      .insert(turns)
-      .values({
-        id: param('id'),
-        requestId: param('requestId'),
-        configId: param('configId'),
-        configVersion: param('configVersion'),
-        conversationId: param('conversationId'),
-        user: param('user'),
-        provider: param('provider'),
-        model: param('model'),
-        status: param('status'),
-        errorCode: param('errorCode'),
-        latencyMs: param('latencyMs'),
-        firstTokenMs: param('firstTokenMs'),
-        inputTokens: param('inputTokens'),
-        outputTokens: param('outputTokens'),
-        cachedInputTokens: param('cachedInputTokens'),
-        reasoningTokens: param('reasoningTokens'),
-        usageEstimated: param('usageEstimated'),
-        costMicroUsd: param('costMicroUsd'),
-        createdAt: param('createdAt'),
-      })
-      .prepare(),
-  );
-  const insertConversation = prepared(() =>
-    orm
-      .insert(conversations)
-      .values({
-        id: param('id'),
-        configId: param('configId'),
-        user: param('user'),
-        metadata: param('metadata'),
-        messageCount: 0,
-        historyBytes: 0,
-        awaitingTools: false,
-        createdAt: param('now'),
-        updatedAt: param('now'),
-      })
-      .prepare(),
-  );
-  const updateConversation = prepared(() =>
-    orm
-      .update(conversations)
-      .set({
-        user: sql`${param('user')}`,
-        metadata: sql`${param('metadata')}`,
-        messageCount: sql`${param('messageCount')}`,
-        historyBytes: sql`${param('historyBytes')}`,
-        awaitingTools: sql`${param('awaitingTools')}`,
-        updatedAt: sql`${param('updatedAt')}`,
-      })
-      .where(eq(conversations.id, param('id')))
-      .prepare(),
-  );
-  const deleteIfEmpty = prepared(() =>
-    orm
-      .delete(conversations)
-      .where(and(eq(conversations.id, param('id')), eq(conversations.messageCount, 0)))
-      .prepare(),
-  );
-  const insertMessage = prepared(() =>
-    orm
-      .insert(messages)
-      .values({
-        conversationId: param('conversationId'),
-        seq: param('seq'),
-        id: param('id'),
-        role: param('role'),
-        content: param('content'),
-        toolCalls: param('toolCalls'),
-        toolCallId: param('toolCallId'),
-        toolName: param('toolName'),
-        isError: param('isError'),
-        status: param('status'),
-        providerData: param('providerData'),
-        createdAt: param('createdAt'),
-      })
-      .prepare(),
-  );
+  const { write } = context;
+  const statements = turnStatements(context);
 
   /** Moves a turn from the open ones to the log; false where it is not open any more. */
   const closeTurn = (id: string, end: FinishedTurn | FailedTurn): boolean => {
-    const [open] = takeOpenTurn().all({ id });
+    const [open] = statements.takeOpenTurn().all({ id });
     if (!open) return false;
     const { runId: _, ...row } = open;
-    insertTurn().run({
+    statements.insertTurn().run({
       ...row,
       ...end.usage,
       status: end.status,
@@ -198,7 +67,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
   };
   const closeDead = (open: OpenTurnRow): void => {
     closeTurn(open.id, DEAD);
-    deleteIfEmpty().run({ id: open.conversationId });
+    statements.deleteIfEmpty().run({ id: open.conversationId });
   };
 
   const requireRoom = (bytesMax: number | null): void => {
@@ -209,12 +78,12 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     );
   };
   const requireConversation = (request: TurnRequest, id: string): ConversationRow => {
-    const found = conversationById().get({ id });
+    const found = statements.conversationById().get({ id });
     if (!found || found.configId !== request.configId) throw notFound();
     return found;
   };
   const requireFree = (conversationId: string, isRunning: TurnRequest['isRunning']): void => {
-    const open = openTurnOf().get({ conversationId });
+    const open = statements.openTurnOf().get({ conversationId });
     if (!open) return;
     if (open.runId === context.runId && isRunning(open.id)) {
       throw new Fault(
@@ -234,7 +103,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
         `The conversation holds ${conversation.historyBytes} bytes, more than the ${bytesMax} that a turn may send; begin a new one.`,
       );
     }
-    return history().all({ conversationId: conversation.id }).map(toDraft);
+    return statements.history().all({ conversationId: conversation.id }).map(toDraft);
   };
   /** What the client brings, as messages; checks that it fits what the conversation waits for. */
   const toInputMessages = (input: TurnInput, past: MessageDraft[]): MessageDraft[] => {
@@ -282,7 +151,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
         const conversationId = conversation?.id ?? context.ids();
         const user = request.user ?? conversation?.user ?? null;
         if (!conversation) {
-          insertConversation().run({
+          statements.insertConversation().run({
             id: conversationId,
             configId: config.id,
             user,
@@ -290,7 +159,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
             now: createdAt,
           });
         }
-        insertOpenTurn().run({
+        statements.insertOpenTurn().run({
           id,
           requestId: request.requestId,
           configId: config.id,
@@ -317,7 +186,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     finishTurn: (turn, end) =>
       write(() => {
         if (!closeTurn(turn.id, end)) return false;
-        const conversation = conversationById().get({ id: turn.conversationId });
+        const conversation = statements.conversationById().get({ id: turn.conversationId });
         // An open turn keeps its conversation from being deleted.
         if (!conversation) throw new Error(`Conversation ${turn.conversationId} is gone under its turn.`);
         const now = context.clock.now();
@@ -329,9 +198,9 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
             createdAt: draft.role === 'assistant' ? now : turn.createdAt,
           });
           historyBytes += bytes;
-          insertMessage().run({ ...row, isError: row.isError ? 1 : 0 });
+          statements.insertMessage().run({ ...row, isError: row.isError ? 1 : 0 });
         });
-        updateConversation().run({
+        statements.updateConversation().run({
           id: conversation.id,
           user: turn.user ?? conversation.user,
           metadata: turn.metadata
@@ -348,7 +217,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     failTurn: (turn, end) =>
       write(() => {
         if (!closeTurn(turn.id, end)) return false;
-        deleteIfEmpty().run({ id: turn.conversationId });
+        statements.deleteIfEmpty().run({ id: turn.conversationId });
         return true;
       }),
 
@@ -356,8 +225,8 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
 
     closeDeadTurns() {
       // Looked at before the transaction: a file with nothing to close is opened without a write.
-      if (openTurnsOfOtherRuns().all().length === 0) return;
-      write(() => openTurnsOfOtherRuns().all().forEach(closeDead));
+      if (statements.openTurnsOfOtherRuns().all().length === 0) return;
+      write(() => statements.openTurnsOfOtherRuns().all().forEach(closeDead));
     },
   };
 }
