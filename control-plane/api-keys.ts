@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { and, desc, eq, gt, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
-import { invalid, notFound } from '../tenant-schema/fault.ts';
+import { Fault, invalid, notFound } from '../tenant-schema/fault.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { Listing, Page } from '../tenant-schema/store.ts';
 import type { Audit } from './audit.ts';
@@ -13,6 +13,7 @@ import {
   type ApiKey,
   type IssuedKey,
   type NewKey,
+  type Rotation,
   SCOPES,
   type TenantIdentity,
 } from './types.ts';
@@ -27,6 +28,8 @@ export interface ApiKeys {
   list(tenantId: string, page: Page): Listing<ApiKey>;
   /** See `ControlPlane.listKeyless`. */
   listKeyless(): string[];
+  /** Only inside a transaction. See `ControlPlane.rotateKey`. */
+  rotate(tenantId: string, keyId: string, rotation: Rotation, actor: Actor): IssuedKey;
   /** Only inside a transaction. @throws `not_found` for a key that this tenant does not have. */
   revoke(tenantId: string, keyId: string, actor: Actor, options: { keepManager: boolean }): void;
   /** Only inside a transaction: all that are not revoked yet; gives how many those were. */
@@ -129,8 +132,7 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
 
     insert(tenantId, { name, scopes = SCOPES, expiresAt = null }, actor) {
       const id = ids();
-      const { text, secret } = makeKey(id);
-      const salt = randomBytes(SALT_BYTES);
+      const { text, stored } = makeSecret(id);
       const row = {
         id,
         tenantId,
@@ -139,7 +141,7 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
         createdAt: clock.now(),
         expiresAt,
       };
-      insert.run({ ...row, salt, hash: hashSecret(salt, secret) });
+      insert.run({ ...row, ...stored });
       audit({
         actor,
         action: 'key.create',
@@ -175,6 +177,42 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
         .map(({ id }) => id);
     },
 
+    rotate(tenantId, keyId, { overlapMs, scopesMax = SCOPES }, actor) {
+      const key = selectOne.get({ id: keyId, tenantId });
+      if (!key || key.revokedAt !== null) throw notFound();
+      const excess = key.scopes.filter((scope) => !scopesMax.includes(scope));
+      if (excess.length > 0) {
+        throw new Fault('insufficient_scope', `The key allows more than your own: ${excess.join(', ')}.`);
+      }
+      const now = clock.now();
+      if (key.expiresAt !== null && key.expiresAt <= now) {
+        throw invalid([{ path: 'key_id', message: 'has expired; make another key' }]);
+      }
+      const { text, stored } = makeSecret(keyId);
+      // In SQL, where the right side is the row as it was: the secret in force moves aside in the same statement.
+      const replaced =
+        overlapMs > 0
+          ? {
+              replacedSalt: sql`${apiKeys.salt}`,
+              replacedHash: sql`${apiKeys.hash}`,
+              replacedUntil: now + overlapMs,
+            }
+          : { replacedSalt: null, replacedHash: null, replacedUntil: null };
+      db.update(apiKeys)
+        .set({ ...stored, ...replaced })
+        .where(eq(apiKeys.id, keyId))
+        .run();
+      audit({
+        actor,
+        action: 'key.rotate',
+        tenantId,
+        targetId: keyId,
+        changes: { name: key.name, overlap_seconds: overlapMs / 1000 },
+      });
+      const lastUsedAt = lastUses.get(keyId) ?? key.lastUsedAt;
+      return { key: toApiKey({ ...key, lastUsedAt }), secret: text };
+    },
+
     revoke(tenantId, keyId, actor, { keepManager }) {
       const key = selectOne.get({ id: keyId, tenantId });
       if (!key) throw notFound();
@@ -200,7 +238,7 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
       const parsed = parseKey(text);
       if (!parsed) return undefined;
       const row = selectIdentity.get({ id: parsed.keyId });
-      if (!row || !timingSafeEqual(row.key.hash, hashSecret(row.key.salt, parsed.secret))) return undefined;
+      if (!row || !opens(row.key, parsed.secret, clock.now())) return undefined;
       const { id, name, scopes, expiresAt, revokedAt } = row.key;
       if (revokedAt !== null || (expiresAt !== null && expiresAt <= clock.now())) return undefined;
       if (row.tenant.status === 'deleted') return undefined;
@@ -208,6 +246,21 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
       return { tenant: toTenant(row.tenant), key: { id, name, scopes } };
     },
   };
+}
+
+/** A fresh secret: the key's text for the client, and what is kept of it. */
+function makeSecret(keyId: string): { text: string; stored: { salt: Buffer; hash: Buffer } } {
+  const { text, secret } = makeKey(keyId);
+  const salt = randomBytes(SALT_BYTES);
+  return { text, stored: { salt, hash: hashSecret(salt, secret) } };
+}
+
+/** Whether the secret is the key's own, or the one before it while that still works. */
+function opens(row: typeof apiKeys.$inferSelect, secret: string, now: number): boolean {
+  if (timingSafeEqual(row.hash, hashSecret(row.salt, secret))) return true;
+  const { replacedSalt, replacedHash, replacedUntil } = row;
+  if (!replacedSalt || !replacedHash || replacedUntil === null || replacedUntil <= now) return false;
+  return timingSafeEqual(replacedHash, hashSecret(replacedSalt, secret));
 }
 
 /** The secret has 256 random bits, so there is nothing to guess and nothing that a slow hash would add. */

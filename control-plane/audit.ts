@@ -17,6 +17,7 @@ export type AuditAction =
   | 'tenant.export'
   | 'backup.create'
   | 'key.create'
+  | 'key.rotate'
   | 'key.revoke'
   | 'admin_token.create'
   | 'admin_token.replace';

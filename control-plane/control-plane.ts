@@ -67,6 +67,11 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
       return apiKeys.list(tenantId, page);
     },
     listKeyless: apiKeys.listKeyless,
+    rotateKey: (tenantId, keyId, rotation, actor) =>
+      write(() => {
+        tenants.get(tenantId);
+        return apiKeys.rotate(tenantId, keyId, rotation, actor);
+      }),
     revokeKey: (tenantId, keyId, actor, options = { keepManager: false }) =>
       write(() => {
         tenants.get(tenantId);

@@ -64,4 +64,14 @@ export const controlMigrations = defineMigrations([
       ALTER TABLE tenants ADD COLUMN purging INTEGER NOT NULL DEFAULT 0 CHECK (purging IN (0, 1));
     `,
   },
+  {
+    version: 3,
+    name: 'key rotation',
+    sql: `
+      ALTER TABLE api_keys ADD COLUMN replaced_salt BLOB CHECK (length(replaced_salt) = 16);
+      ALTER TABLE api_keys ADD COLUMN replaced_hash BLOB CHECK (length(replaced_hash) = 32);
+      ALTER TABLE api_keys ADD COLUMN replaced_until INTEGER
+        CHECK ((replaced_until IS NULL) = (replaced_hash IS NULL) AND (replaced_hash IS NULL) = (replaced_salt IS NULL));
+    `,
+  },
 ]);

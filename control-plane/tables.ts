@@ -38,6 +38,11 @@ export const apiKeys = sqliteTable(
     expiresAt: integer('expires_at'),
     lastUsedAt: integer('last_used_at'),
     revokedAt: integer('revoked_at'),
+    /** The secret before the last rotation, while it still works: all three are set, or none. */
+    replacedSalt: blob('replaced_salt', { mode: 'buffer' }),
+    replacedHash: blob('replaced_hash', { mode: 'buffer' }),
+    /** The first moment at which it does not work any more. */
+    replacedUntil: integer('replaced_until'),
   },
   (table) => [index('api_keys_by_tenant').on(table.tenantId, table.id)],
 );

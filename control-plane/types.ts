@@ -44,7 +44,7 @@ export interface ApiKey {
   revokedAt: number | null;
 }
 
-/** A key just made. `secret` is the whole text of the key and exists only here. */
+/** A key just made or rotated. `secret` is the whole text of the key and exists only here. */
 export interface IssuedKey {
   key: ApiKey;
   secret: string;
@@ -102,6 +102,13 @@ export interface NewKey {
   expiresAt?: number | null | undefined;
 }
 
+export interface Rotation {
+  /** How long the secret that is replaced goes on working; 0 ends it at once. */
+  overlapMs: number;
+  /** What the key may allow at most, for a caller who must not get more; absent: anything. */
+  scopesMax?: readonly Scope[];
+}
+
 /** Whom a request speaks for. */
 export interface TenantIdentity {
   tenant: Tenant;
@@ -157,6 +164,13 @@ export interface ControlPlane {
   listKeyless(): string[];
   createKey(tenantId: string, key: NewKey, actor: Actor): IssuedKey;
   listKeys(tenantId: string, page: Page): Listing<ApiKey>;
+  /**
+   * Gives a key a new secret; all else of it stays. Of earlier secrets only the one replaced here may go on working,
+   * until the overlap ends or the key does: one that an earlier rotation left working is dead when this returns.
+   * @throws `not_found` for a revoked key, `insufficient_scope` for one that allows more than `scopesMax`,
+   *   `validation_failed` for one that has expired.
+   */
+  rotateKey(tenantId: string, keyId: string, rotation: Rotation, actor: Actor): IssuedKey;
   /** @param options.keepManager refuses to take the tenant's last key that can manage keys; default false */
   revokeKey(tenantId: string, keyId: string, actor: Actor, options?: { keepManager: boolean }): void;
 

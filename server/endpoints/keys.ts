@@ -1,5 +1,11 @@
 import { z } from 'zod';
-import { type Actor, type ApiKey, SCOPES, type TenantIdentity } from '../../control-plane/types.ts';
+import {
+  type Actor,
+  type ApiKey,
+  type IssuedKey,
+  SCOPES,
+  type TenantIdentity,
+} from '../../control-plane/types.ts';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import {
@@ -39,6 +45,16 @@ const keyInput = z.strictObject({
   expires_at: timeInput.nullable().optional(),
 });
 
+const OVERLAP_DAYS_MAX = 30;
+
+const rotationInput = z.strictObject({
+  overlap_seconds: z
+    .int()
+    .min(0)
+    .max(OVERLAP_DAYS_MAX * 86_400)
+    .default(0),
+});
+
 const optionalTime = (epochMs: number | null) => (epochMs === null ? null : toTimestamp(epochMs));
 
 export const keyJson = (key: ApiKey): z.input<typeof apiKey> => ({
@@ -52,7 +68,17 @@ export const keyJson = (key: ApiKey): z.input<typeof apiKey> => ({
   revoked_at: optionalTime(key.revokedAt),
 });
 
-export const keySchemas = { ApiKey: apiKey, NewApiKey: newApiKey, ApiKeyInput: keyInput };
+const issuedJson = ({ key, secret }: IssuedKey): z.input<typeof newApiKey> => ({
+  ...keyJson(key),
+  api_key: secret,
+});
+
+export const keySchemas = {
+  ApiKey: apiKey,
+  NewApiKey: newApiKey,
+  ApiKeyInput: keyInput,
+  ApiKeyRotation: rotationInput,
+};
 
 export const keyEndpoints: Endpoint[] = [
   adminEndpoint(
@@ -70,7 +96,7 @@ export const keyEndpoints: Endpoint[] = [
       checkExpiry(body.expires_at, services.clock);
       const { name, scopes, expires_at } = body;
       const issued = services.control.createKey(params.id, { name, scopes, expiresAt: expires_at }, actor);
-      return { ...keyJson(issued.key), api_key: issued.secret };
+      return issuedJson(issued);
     },
   ),
   adminEndpoint(
@@ -84,6 +110,22 @@ export const keyEndpoints: Endpoint[] = [
       response: listOf(apiKey),
     },
     ({ params, query, services }) => toList(services.control.listKeys(params.id, pageOf(query)), keyJson),
+  ),
+  adminEndpoint(
+    {
+      name: 'rotateTenantKey',
+      group: 'Tenants',
+      method: 'POST',
+      path: '/api/v1/admin/tenants/:id/keys/:key_id/rotate',
+      summary:
+        'Give a key a new secret, shown this once; the one before works for `overlap_seconds` more, any older one no more',
+      body: rotationInput,
+      response: newApiKey,
+    },
+    ({ params, body, actor, services }) => {
+      const overlapMs = body.overlap_seconds * 1000;
+      return issuedJson(services.control.rotateKey(params.id, params.key_id, { overlapMs }, actor));
+    },
   ),
   adminEndpoint(
     {
@@ -118,7 +160,7 @@ export const keyEndpoints: Endpoint[] = [
       }
       const key = { name, scopes, expiresAt: expires_at };
       const issued = services.control.createKey(identity.tenant.id, key, actorOf(identity, requestId));
-      return { ...keyJson(issued.key), api_key: issued.secret };
+      return issuedJson(issued);
     },
   ),
   tenantEndpoint(
@@ -134,6 +176,25 @@ export const keyEndpoints: Endpoint[] = [
     },
     ({ query, identity, services }) =>
       toList(services.control.listKeys(identity.tenant.id, pageOf(query)), keyJson),
+  ),
+  tenantEndpoint(
+    {
+      name: 'rotateKey',
+      group: 'Keys',
+      method: 'POST',
+      path: '/api/v1/keys/:key_id/rotate',
+      scope: 'manage',
+      summary:
+        "Give a key of one's own tenant, this one or one with no more scopes, a new secret, shown this once; the one " +
+        'before works for `overlap_seconds` more, any older one no more',
+      body: rotationInput,
+      response: newApiKey,
+    },
+    ({ params, body, identity, requestId, services }) => {
+      const rotation = { overlapMs: body.overlap_seconds * 1000, scopesMax: identity.key.scopes };
+      const actor = actorOf(identity, requestId);
+      return issuedJson(services.control.rotateKey(identity.tenant.id, params.key_id, rotation, actor));
+    },
   ),
   tenantEndpoint(
     {

@@ -91,6 +91,8 @@ const EXAMPLES: Record<string, unknown> = {
   createTenant: { name: 'Acme', limits: { providers: ['demo'] } },
   updateTenant: { status: 'suspended' },
   createTenantKey: { name: 'website', scopes: ['chat'] },
+  rotateTenantKey: { overlap_seconds: 86_400 },
+  rotateKey: { overlap_seconds: 86_400 },
 };
 
 /** A registry in which every schema of a body, an answer or an event has a name. */

@@ -106,6 +106,110 @@ describe('API keys', () => {
     expect(fixture.control.findByKey(secret)).to.equal(undefined);
   });
 
+  describe('that are rotated', () => {
+    const SECOND_MS = 1000;
+    const works = (secret: string) => fixture.control.findByKey(secret) !== undefined;
+    const rotate = (tenantId: string, keyId: string, overlapMs: number) =>
+      fixture.control.rotateKey(tenantId, keyId, { overlapMs }, ADMIN);
+
+    it('keep everything but their secret, and the old one is dead at once without an overlap', () => {
+      const { tenant, issued } = fixture.addTenant();
+      fixture.control.findByKey(issued.secret);
+      const lastUsedAt = fixture.clock.now();
+      fixture.clock.pass(5);
+      const rotated = rotate(tenant.id, issued.key.id, 0);
+      expect(rotated.key).to.deep.equal({ ...issued.key, lastUsedAt });
+      expect(rotated.secret).to.not.equal(issued.secret);
+      expect([works(issued.secret), works(rotated.secret)]).to.deep.equal([false, true]);
+      const { id, name, scopes } = issued.key;
+      expect(fixture.control.findByKey(rotated.secret)).to.deep.equal({ tenant, key: { id, name, scopes } });
+      expect(fixture.control.listKeys(tenant.id, FIRST_PAGE).data).to.have.length(1);
+    });
+
+    it('open with both secrets up to the end of the overlap and not a millisecond longer', () => {
+      const { tenant, issued } = fixture.addTenant();
+      const { key, secret } = rotate(tenant.id, issued.key.id, SECOND_MS);
+      expect(fixture.control.findByKey(issued.secret)).to.deep.equal(fixture.control.findByKey(secret));
+      fixture.reopen();
+      fixture.clock.pass(SECOND_MS - 1);
+      expect([works(issued.secret), works(secret)]).to.deep.equal([true, true]);
+      expect(works(makeKey(key.id).text), 'a third secret').to.equal(false);
+      fixture.clock.pass(1);
+      expect([works(issued.secret), works(secret)]).to.deep.equal([false, true]);
+    });
+
+    it('open with the newest two secrets at most, however often they are rotated', () => {
+      const { tenant, issued } = fixture.addTenant();
+      const second = rotate(tenant.id, issued.key.id, 60 * SECOND_MS).secret;
+      const third = rotate(tenant.id, issued.key.id, SECOND_MS).secret;
+      expect([issued.secret, second, third].map(works)).to.deep.equal([false, true, true]);
+      const last = rotate(tenant.id, issued.key.id, 0).secret;
+      expect([issued.secret, second, third, last].map(works)).to.deep.equal([false, false, false, true]);
+    });
+
+    it('take both secrets with them when they are revoked, or expire', () => {
+      const { tenant, issued } = fixture.addTenant();
+      const { secret } = rotate(tenant.id, issued.key.id, 60 * SECOND_MS);
+      fixture.control.revokeKey(tenant.id, issued.key.id, ADMIN);
+      expect([issued.secret, secret].map(works)).to.deep.equal([false, false]);
+      const expiresAt = fixture.clock.now() + SECOND_MS;
+      const short = fixture.control.createKey(tenant.id, { name: 'short', expiresAt }, ADMIN);
+      const renewed = rotate(tenant.id, short.key.id, 60 * SECOND_MS);
+      expect(renewed.key.expiresAt).to.equal(expiresAt);
+      fixture.clock.pass(SECOND_MS);
+      expect([short.secret, renewed.secret].map(works)).to.deep.equal([false, false]);
+    });
+
+    it('must be in force: one revoked, expired, unknown or of another tenant is refused', () => {
+      const { tenant, issued } = fixture.addTenant();
+      const other = fixture.addTenant();
+      const expiresAt = fixture.clock.now() + SECOND_MS;
+      const short = fixture.control.createKey(tenant.id, { name: 'short', expiresAt }, ADMIN);
+      fixture.clock.pass(SECOND_MS);
+      expect(faultOf(() => rotate(tenant.id, short.key.id, 0)).code).to.equal('validation_failed');
+      fixture.control.revokeKey(tenant.id, issued.key.id, ADMIN);
+      const auditRows = fixture.sql('SELECT * FROM audit');
+      for (const keyId of [issued.key.id, other.issued.key.id, fixture.ids(), 'x']) {
+        const fault = { code: 'not_found', message: 'There is no such resource.' };
+        expect(faultOf(() => rotate(tenant.id, keyId, 0))).to.deep.equal(fault);
+      }
+      expect(works(other.issued.secret)).to.equal(true);
+      expect(fixture.sql('SELECT * FROM audit')).to.deep.equal(auditRows);
+    });
+
+    it('are refused to who may get less than they allow', () => {
+      const { tenant, issued } = fixture.addTenant();
+      const asManager = (keyId: string) =>
+        fixture.control.rotateKey(tenant.id, keyId, { overlapMs: 0, scopesMax: ['manage'] }, ADMIN);
+      expect(faultOf(() => asManager(issued.key.id)).code).to.equal('insufficient_scope');
+      expect(works(issued.secret)).to.equal(true);
+      const manager = fixture.control.createKey(tenant.id, { name: 'manager', scopes: ['manage'] }, ADMIN);
+      expect(works(asManager(manager.key.id).secret)).to.equal(true);
+    });
+
+    it('leave an audit row with the overlap, and do not change where that cannot be written', () => {
+      const { tenant, issued } = fixture.addTenant();
+      rotate(tenant.id, issued.key.id, 90 * SECOND_MS);
+      const rows = fixture.sql(
+        "SELECT actor_name, tenant_id, target_id, request_id, changes FROM audit WHERE action = 'key.rotate'",
+      );
+      expect(rows).to.deep.equal([
+        {
+          actor_name: 'Ada',
+          tenant_id: tenant.id,
+          target_id: issued.key.id,
+          request_id: 'req-1',
+          changes: '{"name":"default","overlap_seconds":90}',
+        },
+      ]);
+      fixture.sql(
+        "CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no audit'); END",
+      );
+      expect(() => rotate(tenant.id, issued.key.id, 0)).to.throw(/no audit/);
+      expect(works(issued.secret)).to.equal(true);
+    });
+  });
+
   it('are dead with their tenant', () => {
     const { tenant, issued } = fixture.addTenant();
     fixture.sql("UPDATE tenants SET status = 'deleted' WHERE id = ?", tenant.id);
@@ -157,9 +261,16 @@ describe('API keys', () => {
     const { tenant, issued } = fixture.addTenant();
     const { secret } = fixture.control.createKey(tenant.id, { name: 'second' }, ADMIN);
     fixture.control.findByKey(secret);
-    const salts = fixture.sql('SELECT DISTINCT hex(salt) FROM api_keys');
-    expect(salts).to.have.length(2);
-    const parts = [issued.secret, secret].flatMap((text) => [text, text.slice(37, 80), text.slice(37)]);
+    const rotated = fixture.control.rotateKey(tenant.id, issued.key.id, { overlapMs: 1000 }, ADMIN).secret;
+    fixture.control.findByKey(issued.secret);
+    const salts = fixture.sql('SELECT salt FROM api_keys UNION SELECT replaced_salt FROM api_keys');
+    // Two keys, a replaced secret, and a key without one.
+    expect(salts).to.have.length(3 + 1);
+    const parts = [issued.secret, secret, rotated].flatMap((text) => [
+      text,
+      text.slice(37, 80),
+      text.slice(37),
+    ]);
     const expectAbsence = (files: string[]) => {
       for (const name of files) {
         const bytes = readFileSync(join(fixture.folder, name));

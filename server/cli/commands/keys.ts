@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Leaf } from '../cli.ts';
 import { facts, table } from '../output.ts';
 import { findTenant, listAll, TENANTS } from '../session.ts';
@@ -11,6 +11,11 @@ interface KeyRow {
   expires_at: string | null;
   last_used_at: string | null;
   revoked_at: string | null;
+}
+
+function parseSeconds(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of seconds.');
+  return Number(text);
 }
 
 /** Commands about the API keys of one tenant. */
@@ -67,6 +72,31 @@ export function addKeyCommands(leaf: Leaf): void {
         rows,
       );
       print({ data: rows }, text);
+    },
+  });
+
+  leaf<{ overlap?: number }>({
+    usage: 'rotate <tenant> <key-id>',
+    summary: 'give a key a new secret; it is shown this once',
+    options: [
+      new Option(
+        '--overlap <seconds>',
+        'how long the old secret goes on working; default: not at all',
+      ).argParser(parseSeconds),
+    ],
+    examples: ['rotate Acme 01a2b3c4-0000-7000-8000-000000000000 --overlap 86400'],
+    async run({ api, args, options: { overlap = 0 }, print }) {
+      const [wanted = '', keyId = ''] = args;
+      const { id } = await findTenant(api, wanted);
+      const path = `${TENANTS}/${id}/keys/${encodeURIComponent(keyId)}/rotate`;
+      const key = await api.send<KeyRow & { api_key: string }>('POST', path, { overlap_seconds: overlap });
+      const pairs = [
+        ['id', key.id],
+        ['tenant', id],
+        ['api key', key.api_key],
+      ] as const;
+      const fate = overlap === 0 ? 'opens nothing any more' : `works for ${overlap} seconds more`;
+      print(key, `${facts(pairs)}The key is shown this once. The one before it ${fate}.\n`);
     },
   });
 

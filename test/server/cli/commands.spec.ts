@@ -54,12 +54,17 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
       expect(rows(await json('tenant', 'list', '--status', 'deleted'))).to.deep.equal([]);
     });
 
-    it('makes, lists and revokes keys', async () => {
+    it('makes, rotates, lists and revokes keys', async () => {
       await json('tenant', 'create', 'Acme');
       const key = await json('key', 'create', 'Acme', '--name', 'website', '--scope', 'chat', 'read');
       expect(key).to.include({ name: 'website' });
       expect(key.scopes).to.deep.equal(['chat', 'read']);
+      const rotated = await json('key', 'rotate', 'Acme', String(key.id), '--overlap', '3600');
+      expect(rotated.id).to.equal(key.id);
+      expect(rotated.api_key).to.match(/^nbs_/).and.not.equal(key.api_key);
+      expect((await run(['key', 'rotate', 'Acme', String(key.id), '--overlap', '1d'])).code).to.equal(2);
       await json('key', 'revoke', 'Acme', String(key.id));
+      expect((await run(['key', 'rotate', 'Acme', String(key.id)])).code).to.equal(3);
       const listed = rows(await json('key', 'list', 'Acme'));
       expect(listed.map(({ name, revoked_at }) => [name, revoked_at !== null])).to.deep.equal([
         ['website', true],

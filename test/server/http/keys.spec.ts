@@ -31,6 +31,70 @@ describe("a tenant's own keys", () => {
     expect((await manager.post('/api/v1/keys', { name: 'same' })).body.scopes).to.deep.equal(['manage']);
   });
 
+  it('are rotated by the operator: same id, new secret, and the old one for as long as was asked', async () => {
+    const { body: me } = await acme.client.get('/api/v1/me');
+    const keyId = String((me.key as Json).id);
+    const path = `/api/v1/admin/tenants/${acme.id}/keys/${keyId}/rotate`;
+    const overlapping = await server.admin.post(path, { overlap_seconds: 3600 });
+    expect(overlapping.status).to.equal(200);
+    expect(overlapping.body).to.include({ id: keyId, name: 'default', revoked_at: null });
+    const second = server.tenant(String(overlapping.body.api_key));
+    expect((await acme.client.get('/api/v1/me')).body).to.deep.equal((await second.get('/api/v1/me')).body);
+    const atOnce = await server.admin.post(path, {});
+    const third = server.tenant(String(atOnce.body.api_key));
+    const statuses = [acme.client, second, third].map(
+      async (client) => (await client.get('/api/v1/me')).status,
+    );
+    expect(await Promise.all(statuses)).to.deep.equal([401, 401, 200]);
+    expect(await server.admin.get(`/api/v1/admin/tenants/${acme.id}/keys`).then(({ text }) => text))
+      .to.include(keyId)
+      .and.not.include(String(atOnce.body.api_key));
+    await server.admin.delete(path.replace('/rotate', ''));
+    expect((await server.admin.post(path, {})).status, 'a revoked key').to.equal(404);
+    const lines = JSON.stringify(server.logs());
+    for (const { body } of [overlapping, atOnce]) expect(lines).not.to.include(String(body.api_key));
+  });
+
+  it('rotate themselves, and others that allow no more than they do', async () => {
+    const make = async (name: string, scopes: string[]) =>
+      (await acme.client.post('/api/v1/keys', { name, scopes })).body;
+    const manager = await make('manager', ['manage']);
+    const client = server.tenant(String(manager.api_key));
+    const rotate = (keyId: unknown) => client.post(`/api/v1/keys/${keyId}/rotate`, { overlap_seconds: 60 });
+    const chat = await make('site', ['chat']);
+    const refused = await rotate(chat.id);
+    expect([refused.status, refused.body.code]).to.deep.equal([403, 'insufficient_scope']);
+    expect(refused.text).not.to.include('nbs_');
+    expect((await server.tenant(String(chat.api_key)).get('/api/v1/me')).status).to.equal(200);
+    const own = await rotate(manager.id);
+    expect(own.body).to.deep.include({ id: manager.id, scopes: ['manage'] });
+    expect((await server.tenant(String(own.body.api_key)).get('/api/v1/keys')).status).to.equal(200);
+    const site = server.tenant(String(chat.api_key));
+    const unmanaged = await site.post(`/api/v1/keys/${chat.id}/rotate`, {});
+    expect([unmanaged.status, unmanaged.body.code]).to.deep.equal([403, 'insufficient_scope']);
+  });
+
+  it('are not rotated for an overlap that is not 0 to 30 days in whole seconds', async () => {
+    const { body: me } = await acme.client.get('/api/v1/me');
+    const path = `/keys/${(me.key as Json).id}/rotate`;
+    for (const input of [-1, 1.5, 30 * 86_400 + 1, '60', null, true].map((overlap_seconds) => ({
+      overlap_seconds,
+    }))) {
+      for (const reply of [
+        await acme.client.post(`/api/v1${path}`, input),
+        await server.admin.post(`/api/v1/admin/tenants/${acme.id}${path}`, input),
+      ]) {
+        expect([reply.status, reply.body.code], JSON.stringify(input)).to.deep.equal([
+          422,
+          'validation_failed',
+        ]);
+        expect((reply.body.errors as Json[]).map(({ path }) => path)).to.deep.equal(['overlap_seconds']);
+      }
+    }
+    expect((await acme.client.post(`/api/v1${path}`, { overlap: 1 })).status).to.equal(422);
+    expect((await acme.client.post(`/api/v1${path}`, { overlap_seconds: 30 * 86_400 })).status).to.equal(200);
+  });
+
   it('cannot be revoked down to none that can manage', async () => {
     const { body } = await acme.client.get('/api/v1/me');
     const own = `/api/v1/keys/${(body.key as Json).id}`;
@@ -47,6 +111,12 @@ describe("a tenant's own keys", () => {
     const missing = await globex.client.delete('/api/v1/keys/019a0000-0000-7000-8000-000000000000');
     const foreign = await globex.client.delete(`/api/v1/keys/${body.id}`);
     expect({ ...foreign.body, request_id: '' }).to.deep.equal({ ...missing.body, request_id: '' });
+    for (const reply of [
+      await globex.client.post(`/api/v1/keys/${body.id}/rotate`, {}),
+      await server.admin.post(`/api/v1/admin/tenants/${globex.id}/keys/${body.id}/rotate`, {}),
+    ]) {
+      expect({ ...reply.body, request_id: '' }).to.deep.equal({ ...missing.body, request_id: '' });
+    }
     const asAdmin = await server.admin.delete(`/api/v1/admin/tenants/${globex.id}/keys/${body.id}`);
     expect({ ...asAdmin.body, request_id: '' }).to.deep.equal({ ...missing.body, request_id: '' });
     expect((await server.tenant(String(body.api_key)).get('/api/v1/me')).status).to.equal(200);
