@@ -115,6 +115,8 @@ export interface Endpoint {
   summary: string;
   query: z.ZodType | null;
   body: z.ZodType | null;
+  /** Whether no body at all is as good as `{}`. */
+  bodyOptional: boolean;
   status: number;
   /** Null for an empty answer or one that is not JSON. */
   response: z.ZodType | null;
@@ -146,6 +148,7 @@ interface Definition<Path extends string, Query, Body, Reply> {
   summary: string;
   query?: Query;
   body?: Body;
+  bodyOptional?: true;
   takesFile?: boolean;
   status?: 200 | 201 | 204;
   response?: Reply;
@@ -194,6 +197,7 @@ function build<
     summary: definition.summary,
     query,
     body,
+    bodyOptional: definition.bodyOptional ?? false,
     status: definition.status ?? 200,
     response,
     takesFile: definition.takesFile ?? false,

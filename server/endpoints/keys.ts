@@ -120,6 +120,7 @@ export const keyEndpoints: Endpoint[] = [
       summary:
         'Give a key a new secret, shown this once; the one before works for `overlap_seconds` more, any older one no more',
       body: rotationInput,
+      bodyOptional: true,
       response: newApiKey,
     },
     ({ params, body, actor, services }) => {
@@ -188,6 +189,7 @@ export const keyEndpoints: Endpoint[] = [
         "Give a key of one's own tenant, this one or one with no more scopes, a new secret, shown this once; the one " +
         'before works for `overlap_seconds` more, any older one no more',
       body: rotationInput,
+      bodyOptional: true,
       response: newApiKey,
     },
     ({ params, body, identity, requestId, services }) => {

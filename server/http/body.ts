@@ -34,13 +34,14 @@ async function readBytes(request: IncomingMessage, bytesMax: number): Promise<Bu
 
 /**
  * Reads a request's body as a JSON object.
+ * @param options.mayBeEmpty no body counts as `{}`
  * @throws `unsupported_media_type`, `body_too_large`, `invalid_json`, or `validation_failed` for JSON that is
  *   not an object.
  */
 export async function readJsonObject(
   request: IncomingMessage,
   response: ServerResponse,
-  bytesMax: number,
+  { bytesMax, mayBeEmpty }: { bytesMax: number; mayBeEmpty: boolean },
 ): Promise<object> {
   const kind = bodyKind(request.headers['content-type']);
   if (kind === 'other') throw unsupported('The body must be JSON, sent as application/json.');
@@ -51,6 +52,8 @@ export async function readJsonObject(
   const length = Number(request.headers['content-length'] ?? 0);
   if (/^100-continue$/i.test(request.headers.expect ?? '') && length <= bytesMax) response.writeContinue();
   const bytes = await readBytes(request, bytesMax);
+
+  if (bytes.length === 0 && mayBeEmpty) return {};
 
   let value: unknown;
   try {

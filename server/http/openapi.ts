@@ -161,7 +161,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
       parameters: parameters(endpoint),
       ...(endpoint.body && {
         requestBody: {
-          required: true,
+          required: !endpoint.bodyOptional,
           content: {
             'application/json': {
               schema: ref(nameOf(endpoint.body)),

@@ -44,7 +44,12 @@ async function serve(
   const answer = await endpoint.call({
     params,
     query: new URLSearchParams(ctx.querystring),
-    body: endpoint.body && (await readJsonObject(ctx.req, ctx.res, options.bodyBytesMax)),
+    body:
+      endpoint.body &&
+      (await readJsonObject(ctx.req, ctx.res, {
+        bytesMax: options.bodyBytesMax,
+        mayBeEmpty: endpoint.bodyOptional,
+      })),
     file: incomingFile(ctx.req, ctx.res, options.importBytesMax),
     requestId,
     caller,

@@ -23,6 +23,15 @@ describe("a tenant's own keys", () => {
     expect((await site.get('/api/v1/me')).status).to.equal(401);
   });
 
+  it('rotate without a body, which is as good as an empty one', async () => {
+    const { body } = await acme.client.post('/api/v1/keys', { name: 'site' });
+    const path = `/api/v1/keys/${body.id}/rotate`;
+    const rotated = await server.fetch(path, { method: 'POST', headers: { 'X-API-Key': acme.apiKey } });
+    expect(rotated.status).to.equal(200);
+    expect((await server.tenant(String(body.api_key)).get('/api/v1/me')).status).to.equal(401);
+    expect((await server.tenant(String(rotated.body.api_key)).get('/api/v1/me')).status).to.equal(200);
+  });
+
   it('never have more scopes than the key that makes them, by default the same', async () => {
     const { body } = await acme.client.post('/api/v1/keys', { name: 'manager', scopes: ['manage'] });
     const manager = server.tenant(String(body.api_key));
