@@ -1,6 +1,6 @@
 # Everything a person needs is here: `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help start dev build test check test-fuzz test-crash test-start restic clean
+.PHONY: help start dev build test check bench test-fuzz test-crash test-start restic clean
 .SUFFIXES:
 
 BIN := node_modules/.bin
@@ -25,14 +25,19 @@ check: node_modules/.installed ## Type-check and lint only
 	@$(BIN)/tsc -p .
 	@$(BIN)/biome check .
 
-test-crash: dist/.built ## Kill the server under load again and again (some minutes)
-	@NODE_ENV=test CRASH_ROUNDS=40 $(BIN)/mocha --timeout 900000 test/crash/kill.spec.ts
+test-crash: node_modules/.installed ## Kill the server 240 times, under load and during operations (half an hour; CRASH_SEED)
+	@NODE_ENV=test CRASH_ROUNDS=40 $(BIN)/mocha test/crash/kill.spec.ts
+	@NODE_ENV=test CRASH_ROUNDS=200 $(BIN)/mocha test/crash/operations.spec.ts
 
 test-fuzz: node_modules/.installed ## Import thousands of damaged files (some minutes; FUZZ_CASES, FUZZ_SEED)
 	@NODE_ENV=test FUZZ_CASES=$${FUZZ_CASES:-5000} $(BIN)/mocha 'test/fuzz/**/*.spec.ts'
 
 test-start: node_modules/.installed ## Run "make start" in a fresh clone of the last commit
 	@NODE_ENV=test $(BIN)/mocha --timeout 900000 test/fresh-clone/make-start.ts
+
+bench: dist/.built ## Measure the goals of docs/performance.md (some minutes; BENCH_SCALE=0.1 for a short run)
+	@node --import tsx bench/snapshot-neighbours.ts
+	@node --import tsx bench/fleet.ts
 
 clean: ## Remove what was built and installed; never touches data/
 	rm -rf dist node_modules

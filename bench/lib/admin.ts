@@ -1,0 +1,58 @@
+import { createReadStream } from 'node:fs';
+import { request } from 'undici';
+import type { Target } from './load.ts';
+
+/** Calls of a running server's API that set a benchmark up. */
+export interface Admin {
+  /** A tenant with one config that asks `openai`. */
+  makeChatter(name: string): Promise<Target>;
+  /** A tenant out of a file; gives its id. */
+  importTenant(path: string): Promise<string>;
+  /** Makes a backup; gives its size. */
+  backUp(tenantId: string): Promise<number>;
+}
+
+const CALL_MS_MAX = 120_000;
+
+export function createAdmin(url: string, adminToken: string): Admin {
+  const call = async (
+    path: string,
+    headers: Record<string, string>,
+    body: string | NodeJS.ReadableStream,
+  ) => {
+    const answer = await request(`${url}${path}`, {
+      method: 'POST',
+      headers,
+      body: typeof body === 'string' ? body : (body as ReturnType<typeof createReadStream>),
+      headersTimeout: CALL_MS_MAX,
+    });
+    const text = await answer.body.text();
+    if (answer.statusCode !== 201) throw new Error(`${path} answered ${answer.statusCode}: ${text}`);
+    return JSON.parse(text) as Record<string, unknown>;
+  };
+  const admin = { authorization: `Bearer ${adminToken}` };
+  const json = { 'content-type': 'application/json' };
+
+  return {
+    async makeChatter(name) {
+      const tenant = await call('/api/v1/admin/tenants', { ...admin, ...json }, JSON.stringify({ name }));
+      const apiKey = String(tenant.api_key);
+      const config = {
+        name: 'assistant',
+        system_prompt: 'You help the visitors of {tenant_name}. Today is {date}.',
+        model_config: { provider: 'openai', model: 'bench' },
+      };
+      const { id } = await call('/api/v1/configs', { 'x-api-key': apiKey, ...json }, JSON.stringify(config));
+      return { apiKey, configId: String(id) };
+    },
+    async importTenant(path) {
+      const headers = { ...admin, 'content-type': 'application/vnd.sqlite3' };
+      const { id } = await call('/api/v1/admin/tenants/import?name=Large', headers, createReadStream(path));
+      return String(id);
+    },
+    async backUp(tenantId) {
+      const backup = await call(`/api/v1/admin/tenants/${tenantId}/backups`, { ...admin, ...json }, '{}');
+      return Number(backup.size_bytes);
+    },
+  };
+}

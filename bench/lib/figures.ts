@@ -1,0 +1,33 @@
+/** The value below which the given part of all lies; `part` from 0 to 1. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(Math.ceil(sorted.length * part), sorted.length) - 1] ?? Number.NaN;
+}
+
+/** A figure over several repetitions. */
+export interface Spread {
+  median: number;
+  min: number;
+  max: number;
+}
+
+export const spreadOf = (values: readonly number[]): Spread => ({
+  median: quantile(values, 0.5),
+  min: Math.min(...values),
+  max: Math.max(...values),
+});
+
+export const format = (value: number, digits = 2): string => value.toFixed(digits);
+export const formatSpread = ({ median, min, max }: Spread, digits = 2): string =>
+  `${format(median, digits)} (${format(min, digits)}–${format(max, digits)})`;
+
+export type Verdict = 'met' | 'missed' | 'unclear';
+
+/**
+ * Whether a ratio stays at or below `max`. Only told where the middle half of the repetitions agrees: on a busy
+ * machine a median alone lands on either side by chance.
+ */
+export function verdictOf(ratios: readonly number[], max: number): Verdict {
+  if (quantile(ratios, 0.75) <= max) return 'met';
+  return quantile(ratios, 0.25) > max ? 'missed' : 'unclear';
+}

@@ -1,0 +1,22 @@
+/** What is done to each tenant, in this order. */
+export const STEPS = ['create', 'migrate', 'backup'] as const;
+export type Step = (typeof STEPS)[number];
+
+/** A second schema version, so that there is something to migrate to. */
+export const SECOND_VERSION = {
+  version: 2,
+  name: 'turns have a region',
+  sql: `ALTER TABLE turns ADD COLUMN region TEXT NOT NULL DEFAULT ''; CREATE INDEX turns_by_region ON turns (region, id);`,
+};
+
+export type FleetRequest =
+  | { kind: 'open'; folder: string; step: Step }
+  /** The step for the tenants from `from` to below `to`, counted in the order of their creation. */
+  | { kind: 'run'; step: Step; from: number; to: number }
+  | { kind: 'close' };
+
+export interface StepRun {
+  ms: number;
+  /** Of this process after the run. */
+  residentBytes: number;
+}
