@@ -38,11 +38,13 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
         tenant: tenants.insert(id, tenant, actor, origin),
         issued: apiKeys.insert(id, { name: 'default' }, actor),
       })),
-    adoptTenant: (found, actor) =>
-      write(() => ({
-        tenant: tenants.adopt(found, actor),
-        issued: found.status === 'deleted' ? null : apiKeys.insert(found.id, { name: 'default' }, actor),
-      })),
+    adoptTenants: (found, actor) =>
+      write(() =>
+        found.map((one) => ({
+          tenant: tenants.adopt(one, actor),
+          issued: one.status === 'deleted' ? null : apiKeys.insert(one.id, { name: 'default' }, actor),
+        })),
+      ),
     listTenants: tenants.list,
     getTenant: tenants.get,
     updateTenant: tenants.update,
@@ -54,6 +56,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     beginPurge: trash.beginPurge,
     listPurging: trash.listPurging,
     endPurge: trash.endPurge,
+    compact: trash.compact,
     recordFileEvent: ({ targetId, tenantId, ...event }, actor) =>
       write(() => audit({ actor, ...event, tenantId, targetId: targetId ?? tenantId })),
 

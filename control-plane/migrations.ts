@@ -74,4 +74,17 @@ export const controlMigrations = defineMigrations([
         CHECK ((replaced_until IS NULL) = (replaced_hash IS NULL) AND (replaced_hash IS NULL) = (replaced_salt IS NULL));
     `,
   },
+  {
+    version: 4,
+    name: 'what a deleted tenant was before',
+    // Of those that are deleted already, the audit knows.
+    sql: `
+      ALTER TABLE tenants ADD COLUMN status_before TEXT CHECK (status_before IN ('active', 'suspended'));
+      UPDATE tenants SET status_before = 'suspended'
+        WHERE status = 'deleted' AND 'suspended' = (
+          SELECT json_extract(changes, '$.status.from') FROM audit
+            WHERE tenant_id = tenants.id AND action = 'tenant.delete' ORDER BY audit.id DESC LIMIT 1
+        );
+    `,
+  },
 ]);

@@ -18,6 +18,8 @@ export const tenants = sqliteTable(
     deletedAt: integer('deleted_at'),
     /** Its files are being removed for good: there is no way back, and a start of the server goes on with it. */
     purging: integer('purging', { mode: 'boolean' }).notNull().default(false),
+    /** What a deleted tenant comes back as; null is `active`. */
+    statusBefore: text('status_before').$type<Exclude<TenantStatus, 'deleted'>>(),
   },
   (table) => [index('tenants_by_status').on(table.status, table.id)],
 );

@@ -30,7 +30,7 @@ const UNLIMITED: TenantLimits = {
 type TenantRow = typeof tenants.$inferSelect;
 
 /** A row as the rest of the program sees it: every limit is named, null where there is none. */
-export function toTenant({ deletedAt, purging: _, ...row }: TenantRow): Tenant {
+export function toTenant({ deletedAt, purging: _, statusBefore: __, ...row }: TenantRow): Tenant {
   return {
     ...row,
     limits: { ...UNLIMITED, ...row.limits },
@@ -103,6 +103,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
         createdAt: clock.now(),
         deletedAt: null,
         purging: false,
+        statusBefore: null,
       };
       insert.run(row);
       const tenant = toTenant(row);
@@ -130,6 +131,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
         createdAt,
         deletedAt,
         purging: false,
+        statusBefore: null,
       };
       insert.run(row);
       audit({ actor, action: 'tenant.adopt', tenantId: id, targetId: id, changes: { name, status } });

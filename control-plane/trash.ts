@@ -14,10 +14,13 @@ export interface Trash {
   beginPurge: ControlPlane['beginPurge'];
   listPurging: ControlPlane['listPurging'];
   endPurge: ControlPlane['endPurge'];
+  compact: ControlPlane['compact'];
 }
 
 /** What a purge does to the rows of control.db, as plain SQL so that copies of the file can be treated alike. */
 const FORGET = [
+  // Before the keys: what a tenant's own key did stands there under that key's name.
+  "UPDATE audit SET actor_name = '' WHERE actor_id IN (SELECT id FROM api_keys WHERE tenant_id = ?)",
   'DELETE FROM api_keys WHERE tenant_id = ?',
   'DELETE FROM tenants WHERE id = ?',
   "UPDATE audit SET changes = '{}' WHERE tenant_id = ?",
@@ -29,7 +32,7 @@ export const forgetting = (tenantIds: readonly string[]): [sql: string, paramete
 
 /** Tenants on their way out: what was deleted can come back, what is being purged cannot. */
 export function createTrash(
-  { db, clock, write, run, checkpoint }: ControlDatabase,
+  { db, clock, write, run, compact }: ControlDatabase,
   parts: { audit: Audit; tenants: Tenants; apiKeys: ApiKeys },
 ): Trash {
   const { audit, tenants, apiKeys } = parts;
@@ -48,17 +51,21 @@ export function createTrash(
       .where(and(eq(tenantRows.id, id), eq(tenantRows.purging, true)))
       .get() !== undefined;
 
-  const get: Trash['get'] = (id) => {
+  const requireDeleted = (id: string) => {
     const row = find(id);
     if (!row) throw notFound();
-    return toTenant(row);
+    return row;
   };
 
   const remove: Trash['remove'] = (id, actor) =>
     write(() => {
       const before = tenants.get(id);
       const deletedAt = clock.now();
-      db.update(tenantRows).set({ status: 'deleted', deletedAt }).where(eq(tenantRows.id, id)).run();
+      const statusBefore = before.status === 'suspended' ? 'suspended' : 'active';
+      db.update(tenantRows)
+        .set({ status: 'deleted', deletedAt, statusBefore })
+        .where(eq(tenantRows.id, id))
+        .run();
       const revokedKeys = apiKeys.revokeAll(id);
       const status = { from: before.status, to: 'deleted' };
       audit({
@@ -73,18 +80,21 @@ export function createTrash(
 
   return {
     remove,
-    get,
+    get: (id) => toTenant(requireDeleted(id)),
 
     restore: (id, actor) =>
       write(() => {
-        get(id);
-        db.update(tenantRows).set({ status: 'active', deletedAt: null }).where(eq(tenantRows.id, id)).run();
+        const status = requireDeleted(id).statusBefore ?? 'active';
+        db.update(tenantRows)
+          .set({ status, deletedAt: null, statusBefore: null })
+          .where(eq(tenantRows.id, id))
+          .run();
         audit({
           actor,
           action: 'tenant.undelete',
           tenantId: id,
           targetId: id,
-          changes: { status: { from: 'deleted', to: 'active' } },
+          changes: { status: { from: 'deleted', to: status } },
         });
         return { tenant: tenants.get(id), issued: apiKeys.insert(id, { name: 'default' }, actor) };
       }),
@@ -113,7 +123,8 @@ export function createTrash(
         for (const [statement, parameter] of forgetting([id])) run(statement, parameter);
         audit({ actor, action: 'tenant.purge', tenantId: id, targetId: id });
       });
-      checkpoint();
     },
+
+    compact,
   };
 }

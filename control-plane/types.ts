@@ -131,10 +131,11 @@ export interface ControlPlane {
     origin?: TenantOrigin,
   ): { tenant: Tenant; issued: IssuedKey };
   /**
-   * Adds a row for a tenant whose file is there and whose row is lost, with a first key unless it is deleted.
-   * Its metadata and limits stay lost.
+   * Adds a row for each tenant whose file is there and whose row is lost, with a first key unless it is deleted: all
+   * of them or none. Metadata and limits stay lost.
+   * @returns in the order given
    */
-  adoptTenant(found: FoundTenant, actor: Actor): { tenant: Tenant; issued: IssuedKey | null };
+  adoptTenants(found: readonly FoundTenant[], actor: Actor): { tenant: Tenant; issued: IssuedKey | null }[];
   /** Without a status: every tenant that is not deleted. */
   listTenants(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
   getTenant(id: string): Tenant;
@@ -146,7 +147,7 @@ export interface ControlPlane {
   deleteTenant(id: string, actor: Actor): Tenant;
   /** A tenant that is deleted and not being purged. @throws `not_found` */
   getDeletedTenant(id: string): Tenant;
-  /** Makes a deleted tenant active again, with one new key. The old ones stay dead. */
+  /** Takes a deleted tenant back, active or suspended as it was, with one new key. The old ones stay dead. */
   undeleteTenant(id: string, actor: Actor): { tenant: Tenant; issued: IssuedKey };
   /** As `deleteTenant`, for a tenant that is deleted already too, and from here there is no way back. */
   beginPurge(id: string, actor: Actor): void;
@@ -154,9 +155,11 @@ export interface ControlPlane {
   listPurging(): string[];
   /**
    * The end of a purge: removes the row, the keys and what the audit says of them, names above all. Who did what and
-   * when stays. Nothing of it is left in the file or its `-wal`.
+   * when stays. `compact` is to follow.
    */
   endPurge(id: string, actor: Actor): void;
+  /** After purges: writes control.db anew, so that no byte of what they removed is left in it. */
+  compact(): void;
   /** Writes an audit row about a tenant's file. */
   recordFileEvent(event: FileEvent, actor: Actor): void;
 

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { isAdminToken } from '../control-plane/admin-tokens.ts';
 import { KEY_MARK } from '../control-plane/key-format.ts';
+import { INPUT_BYTES_MAX } from '../tenant-schema/json.ts';
 import { PROVIDER_NAMES, type ProviderName } from './providers/catalogue.ts';
 import { LOG_LEVELS, type LogLevel } from './telemetry/log.ts';
 
@@ -175,7 +176,7 @@ export function loadConfig(environment: Environment = process.env): Config {
     ),
     openTenantsMax: read.integer('MAX_OPEN_TENANTS', 256, 1, 100_000),
     tenantIdleMs: read.seconds('TENANT_IDLE_SECONDS', 60, 0),
-    bodyBytesMax: read.integer('BODY_BYTES_MAX', MIB, 1, GIB),
+    bodyBytesMax: read.integer('BODY_BYTES_MAX', MIB, 1, INPUT_BYTES_MAX),
     importBytesMax: read.integer('IMPORT_BYTES_MAX', 10 * GIB, 1, 1024 * GIB),
     historyBytesMax: read.integer('HISTORY_BYTES_MAX', 8 * MIB, 1, GIB),
     backupEveryMs: read.interval('BACKUP_EVERY'),

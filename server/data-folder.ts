@@ -1,3 +1,4 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
@@ -85,6 +86,8 @@ export function openDataFolder(path: string): DataFolder {
   try {
     makeFolders(path);
     const release = lock(path);
+    // What a killed server has left: whoever listens at that address now is to be told nothing.
+    rmSync(announcement(path), { force: true });
     return { controlDb: join(path, 'control.db'), tenants: join(path, 'tenants'), release };
   } catch (error) {
     if (error instanceof StartError) throw error;
@@ -95,24 +98,50 @@ export function openDataFolder(path: string): DataFolder {
 
 const announcement = (folder: string): string => join(folder, 'server.json');
 
+/** Where a server listens, and what tells it from any other that listens there. */
+export interface Announcement {
+  url: string;
+  /** Known to this run of the server and to who may read the folder; never sent. */
+  runSecret: string;
+}
+
+export const newRunSecret = (): string => randomBytes(32).toString('base64url');
+
+/** What the run that has the secret, and nobody else, answers to a challenge. */
+export const proofOf = (runSecret: string, challenge: string): string =>
+  createHmac('sha256', runSecret).update(challenge).digest('base64url');
+
+/** Whether the answer to the challenge comes from the run that has the secret. */
+export function isProof(runSecret: string, challenge: string, proof: string): boolean {
+  const given = Buffer.from(proof);
+  const expected = Buffer.from(proofOf(runSecret, challenge));
+  return given.length === expected.length && timingSafeEqual(given, expected);
+}
+
 /**
  * Writes down where the server of this folder listens, for commands on this machine. Gives what takes it back.
  * Only the folder's owner may call this.
  */
-export function announce(folder: string, url: string): () => void {
+export function announce(folder: string, { url, runSecret }: Announcement): () => void {
   const path = announcement(folder);
   const unfinished = `${path}.new`;
   rmSync(unfinished, { force: true });
-  writeFileSync(unfinished, `${JSON.stringify({ url, pid: process.pid })}\n`, { mode: 0o600 });
+  writeFileSync(unfinished, `${JSON.stringify({ url, pid: process.pid, run_secret: runSecret })}\n`, {
+    mode: 0o600,
+  });
   renameSync(unfinished, path);
   return () => rmSync(path, { force: true });
 }
 
-/** Where the folder's server listens; null where none has said so. Means nothing while nobody owns the folder. */
-export function announcedUrl(folder: string): string | null {
+/** Where the folder's server says it listens; null where none has said so. To be believed only with a proof. */
+export function announced(folder: string): Announcement | null {
   try {
-    const { url } = JSON.parse(readFileSync(announcement(folder), 'utf8')) as { url?: unknown };
-    return typeof url === 'string' && URL.canParse(url) ? url : null;
+    const { url, run_secret: runSecret } = JSON.parse(readFileSync(announcement(folder), 'utf8')) as Record<
+      string,
+      unknown
+    >;
+    if (typeof url !== 'string' || !URL.canParse(url) || typeof runSecret !== 'string') return null;
+    return runSecret === '' ? null : { url, runSecret };
   } catch {
     return null;
   }

@@ -12,7 +12,7 @@ import { openTenantEngine } from '../tenant-schema/sqlite/engine.ts';
 import type { Migrations } from '../tenant-schema/sqlite/migrator.ts';
 import { createAgent } from './agent/turn.ts';
 import { type Config, ConfigError } from './config.ts';
-import { announce, openDataFolder, StartError } from './data-folder.ts';
+import { announce, newRunSecret, openDataFolder, proofOf, StartError } from './data-folder.ts';
 import type { Lifecycle } from './endpoints/endpoint.ts';
 import { createApp } from './http/app.ts';
 import { withInternalAdmin } from './http/authenticate.ts';
@@ -178,7 +178,8 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
 
     // Before anything is made: an address that cannot be had leaves nothing behind, and probes are answered
     // while the databases are opened.
-    const listener = createListener(ids);
+    const runSecret = newRunSecret();
+    const listener = createListener(ids, (challenge) => proofOf(runSecret, challenge));
     const { server: http } = listener;
     const address = await bind(http, config);
     http.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
@@ -250,13 +251,18 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       log,
       disk,
       dataDir: config.dataDir,
-      trashKeepMs: config.trashKeepMs,
-      backupEveryMs: config.backupEveryMs,
-      retention: {
-        newest: config.backupKeep,
-        daily: config.backupKeepDaily,
-        weekly: config.backupKeepWeekly,
-      },
+      // A command has the settings of its shell, not those of the server: it lets nothing expire.
+      upkeep: isInternal
+        ? null
+        : {
+            trashKeepMs: config.trashKeepMs,
+            backupEveryMs: config.backupEveryMs,
+            retention: {
+              newest: config.backupKeep,
+              daily: config.backupKeepDaily,
+              weekly: config.backupKeepWeekly,
+            },
+          },
     });
     await operations.recover();
     // A copy under way is ended with the engine's workers; what it leaves has no name that counts.
@@ -268,7 +274,13 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       dataDir: config.dataDir,
       migrateOne: operations.migrate,
     });
-    const doctor = createDoctor({ control, engine, clock, dataDir: config.dataDir });
+    const doctor = createDoctor({
+      control,
+      engine,
+      clock,
+      inTurn: operations.inTurn,
+      dataDir: config.dataDir,
+    });
 
     const app = createApp({
       services: {
@@ -313,7 +325,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       firstRun: { adminToken, demo },
       async listen() {
         lifecycle.state = 'ready';
-        if (!isInternal) opened.push(announce(config.dataDir, localUrl(address.url)));
+        if (!isInternal) opened.push(announce(config.dataDir, { url: localUrl(address.url), runSecret }));
         return address;
       },
       close() {

@@ -43,6 +43,18 @@ export interface Glance {
   problem: string | null;
 }
 
+export interface ReplaceOptions {
+  /**
+   * A new path for a file out of which SQLite cannot read, with the `-wal` or journal that lies beside its name.
+   * Without it such data are not replaced: `tenant_unavailable`.
+   */
+  parkAt?: string;
+  /** Surrounds the exchange itself; comes after all that can go wrong with the new data. */
+  during?<T>(exchange: () => Promise<T>): Promise<T>;
+  /** Called when the old data are safe and not replaced yet; what it throws keeps them in their place. */
+  onKept?(kept: FileReport | null): Promise<void>;
+}
+
 /**
  * Reaches tenants' databases, one per tenant; knows no HTTP, no key and no second tenant at a time. Work on whole
  * files runs off the event loop. It is done or not begun: what is under way has a name that nobody looks for.
@@ -69,26 +81,32 @@ export interface TenantEngine {
    */
   importFile(source: string, tenant: TenantName): Promise<FileReport>;
   /**
-   * Puts what `source` holds in the place of the tenant's data, after a snapshot of that into `keep`. The file is
-   * taken for hostile, as with `importFile`. @throws `invalid_database`; the data are untouched then
-   * @param onKept called when `keep` is whole and the data are not replaced yet; what it throws keeps them.
+   * Puts what `source` holds in the place of the tenant's data. The file is taken for hostile, as with `importFile`,
+   * and the new data are whole before anything of the old is touched. The old are copied to the new path `keep`: as
+   * `snapshot` does, or as they are where they are sound but not a tenant's that can be copied so.
+   * @returns `kept`: null where there was nothing that can be read
+   * @throws `invalid_database`, `overloaded` where another program has the data open; whatever it throws, the data
+   *   are untouched then
    */
   replace(
     tenant: TenantName,
     source: string,
     keep: string,
-    onKept?: (kept: FileReport) => Promise<void>,
-  ): Promise<{ kept: FileReport; restored: FileReport }>;
+    options?: ReplaceOptions,
+  ): Promise<{ kept: FileReport | null; restored: FileReport }>;
   /**
    * Closes the tenant's file and moves it to `target`, whole. A damaged one is moved as it is, with the `-wal` or
    * journal that may lie beside it. @throws `overloaded` where another program has it open
    */
   moveOut(tenantId: string, target: string): Promise<void>;
-  /** Moves a file that `moveOut` had moved back to its place. */
+  /**
+   * Moves a file that `moveOut` had moved back to its place.
+   * @throws `tenant_unavailable` where a `-wal` or a journal of some other file lies there
+   */
   moveIn(tenantId: string, source: string): Promise<void>;
   /**
    * Closes the tenant's file now, so that it stands alone, also after a crash. False where another program keeps a
-   * `-wal` alive. @throws `tenant_unavailable` where it is missing or damaged
+   * `-wal` alive, and at once while the file is copied or checked, which nobody then waits for. @throws `tenant_unavailable` where it is missing or damaged
    */
   quiesce(tenantId: string): Promise<boolean>;
   /** Looks at the tenant's file off the event loop, without changing it. */

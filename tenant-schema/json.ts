@@ -4,6 +4,15 @@ import type { JsonObject } from './store.ts';
 /** JSON of a `metadata` may be so long, merges included. */
 export const METADATA_BYTES_MAX = 16 * 1024;
 
+/** Nothing that comes in in one piece may be longer, in bytes: a request's body, or a model's answer. */
+export const INPUT_BYTES_MAX = 32 * 1024 * 1024;
+
+/** JSON takes at most so many times the bytes of what it is made of: a control character becomes `\u0001`. */
+const JSON_GROWTH = 6;
+
+/** No value that is stored is longer, in bytes. An import takes in no longer one, so that it takes every copy of a file. */
+export const VALUE_BYTES_MAX = JSON_GROWTH * INPUT_BYTES_MAX;
+
 /** Deeper JSON than this is refused: it is parsed and written by recursion in many places. */
 export const NESTING_MAX = 64;
 

@@ -252,17 +252,17 @@ export interface UsageSum {
  * A store is only valid inside the `use` that gave it.
  */
 export interface TenantStore {
-  /** @throws `already_exists` when the name is taken. */
+  /** @throws `already_exists` when the name is taken, `storage_quota_exceeded` */
   createConfig(content: ConfigContent): Config;
   listConfigs(page: Page): Listing<Config>;
   getConfig(id: string): Config;
-  /** Makes the next version, unless the patch changes nothing. @throws `already_exists` when the name is taken. */
+  /** Makes the next version, unless the patch changes nothing. @throws as `createConfig` */
   updateConfig(id: string, patch: ConfigPatch): Config;
   /** Conversations and logs of the config stay readable. */
   deleteConfig(id: string): void;
   /** Newest version first. */
   listConfigVersions(id: string, page: Page): Listing<Config>;
-  /** Makes a new version with the content of an old one. */
+  /** Makes a new version with the content of an old one. @throws as `createConfig` */
   rollbackConfig(id: string, version: number): Config;
 
   /**
@@ -278,6 +278,7 @@ export interface TenantStore {
 
   listConversations(filter: ConversationFilter, page: Page): Listing<Conversation>;
   getConversation(id: string): Conversation;
+  /** @throws `storage_quota_exceeded` where it would grow beyond the limit */
   updateConversation(id: string, patch: ConversationPatch): Conversation;
   /** @throws `conversation_busy` while a turn runs on it. */
   deleteConversation(id: string, isRunning: (turnId: string) => boolean): void;

@@ -4,6 +4,7 @@ import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
+import { isRefusedParameter } from '../../tenant-schema/model-config.ts';
 import type {
   BegunTurn,
   Config,
@@ -288,7 +289,9 @@ const renderSystem = (config: Config, request: ChatRequest, clock: Clock): strin
   });
 
 function toProviderRequest(begun: BegunTurn, system: string): ProviderRequest {
-  const { provider: _, model, ...parameters } = begun.config.modelConfig;
+  const { provider: _, model, ...rest } = begun.config.modelConfig;
+  // Refused wherever a config comes in; whatever way one came, it does not change who is asked or what is charged.
+  const parameters = Object.fromEntries(Object.entries(rest).filter(([name]) => !isRefusedParameter(name)));
   return {
     model,
     system,

@@ -37,18 +37,27 @@ const commonOptions = () => [
   dataDirOption(),
   new Option('--url <url>', 'a server to speak to; default: NIMBLESITE_URL, or the one that owns the folder'),
   new Option('--admin-token-file <file>', 'a file with the admin token; default: ADMIN_TOKEN itself'),
-  new Option('--json', 'write the result as JSON, and nothing else, to standard output'),
+  new Option(
+    '--json',
+    'write the result as JSON, and nothing else, to standard output; an error to standard error',
+  ),
 ];
 
-/** The whole tree of commands. @param done is told what a command ended with. */
-function buildProgram(io: Io, done: (code: ExitCode) => void): Command {
+/**
+ * The whole tree of commands.
+ * @param isJson keeps texts about wrong usage away
+ * @param done is told what a command ended with
+ */
+function buildProgram(io: Io, isJson: boolean, done: (code: ExitCode) => void): Command {
   const program = new Command('nimblesite')
     .description('Tenants of an AI agent gateway, each a SQLite file of its own.')
     .exitOverride()
     .showHelpAfterError('Say --help for what there is.')
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
-      writeErr: (text) => io.stderr.write(text),
+      writeErr: (text) => {
+        if (!isJson) io.stderr.write(text);
+      },
       getOutHelpWidth: () => io.stdout.columns ?? 100,
       getErrHelpWidth: () => io.stderr.columns ?? 100,
     })
@@ -102,24 +111,50 @@ ${EXIT_CODES}`,
 }
 
 /**
- * Runs one command. Never throws: what went wrong is told on standard error.
+ * Runs one command. Never throws: what went wrong is told on standard error, with `--json` as
+ * `{"error": {"code", "message"}}`.
  * @param argv the arguments, without the program's own name
  * @returns the exit code
  */
 export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode> {
   let code: ExitCode = EXIT.ok;
-  const program = buildProgram(io, (given) => {
+  // Seen before anything is parsed: what cannot be parsed is told as JSON too.
+  const isJson = argv.includes('--json');
+  const program = buildProgram(io, isJson, (given) => {
     code = given;
   });
   try {
     await program.parseAsync(argv, { from: 'user' });
     return code;
   } catch (error) {
-    // Commander has said what is wrong by itself; help that was asked for is no error.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const exitCode = exitCodeOf(error);
+    if (exitCode === EXIT.ok) return exitCode;
     const message = error instanceof Error ? error.message : String(error);
-    io.stderr.write(`${message}\n`);
-    if (error instanceof CliError) return error.exitCode;
-    return error instanceof ConfigError ? EXIT.usage : EXIT.failed;
+    if (isJson) {
+      const told = error instanceof CliError ? error.code : null;
+      io.stderr.write(`${JSON.stringify({ error: { code: told ?? CODE_BY_EXIT[exitCode], message } })}\n`);
+    } else if (!(error instanceof CommanderError)) {
+      // Commander has said what is wrong by itself.
+      io.stderr.write(`${message}\n`);
+    }
+    return exitCode;
   }
 }
+
+function exitCodeOf(error: unknown): ExitCode {
+  // Help that was asked for is no error.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  if (error instanceof CliError) return error.exitCode;
+  return error instanceof ConfigError ? EXIT.usage : EXIT.failed;
+}
+
+/** What a script is told where the server has not said it. */
+const CODE_BY_EXIT: Record<ExitCode, string> = {
+  [EXIT.ok]: 'ok',
+  [EXIT.failed]: 'failed',
+  [EXIT.usage]: 'usage',
+  [EXIT.notFound]: 'not_found',
+  [EXIT.refused]: 'refused',
+  [EXIT.someFailed]: 'some_failed',
+  [EXIT.unreachable]: 'unreachable',
+};

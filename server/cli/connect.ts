@@ -1,15 +1,20 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
+import { get as httpGet } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { randomSecret } from '../../control-plane/key-format.ts';
 import { type ClientSettings, ConfigError, loadClientSettings, loadConfig } from '../config.ts';
-import { announcedUrl, FolderInUseError, StartError } from '../data-folder.ts';
+import { type Announcement, announced, FolderInUseError, isProof, StartError } from '../data-folder.ts';
+import { CHALLENGE_HEADER, PROOF_HEADER } from '../http/listener.ts';
 import { createServer, type Server } from '../server.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
 import { type Api, createApi, HOW_TO_GIVE_TOKEN } from './api.ts';
 import { CliError, EXIT, type Io } from './io.ts';
 
 const LOCK_RETRY_MS = 100;
+/** A server that is so busy that it cannot say who it is in this time is asked again. */
+const PROOF_MS_MAX = 2000;
 const IF_DAMAGED =
   'Where control.db is damaged, put a backup in its place, or move it away and run "nimblesite doctor --rebuild-control".';
 
@@ -18,6 +23,8 @@ export interface ConnectOptions {
   dataDir?: string;
   url?: string;
   adminTokenFile?: string;
+  /** Warnings are JSON too. */
+  json?: boolean;
 }
 
 /** A server to speak to: the one that runs, or one inside this process. */
@@ -49,11 +56,11 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
   }
   const deadline = io.clock.monotonic() + io.lockWaitMs;
   for (;;) {
-    const direct = await becomeServer(io, dataDir);
+    const direct = await becomeServer(io, dataDir, options.json ?? false);
     if (direct) return direct;
-    const announced = announcedUrl(dataDir);
-    if (announced !== null) return remote(announced, token(), dataDir);
-    // Another command that is about to end, or a server that is about to say where it listens.
+    const there = announced(dataDir);
+    if (there !== null && (await isOurs(there))) return remote(there.url, token(), dataDir);
+    // Another command that is about to end, a server that is about to say where it listens, or one that ends.
     if (io.clock.monotonic() >= deadline) {
       throw new CliError(
         EXIT.refused,
@@ -62,6 +69,27 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
     }
     await delay(LOCK_RETRY_MS);
   }
+}
+
+/**
+ * Whether the run of the server that wrote this down is the one that listens there. The token of an admin must not be
+ * sent to whoever has taken the address since.
+ */
+function isOurs({ url, runSecret }: Announcement): Promise<boolean> {
+  const challenge = randomBytes(32).toString('base64url');
+  return new Promise((resolve) => {
+    const request = httpGet(
+      `${url}/healthz`,
+      // A connection of its own, which is closed after the answer.
+      { agent: false, headers: { [CHALLENGE_HEADER]: challenge }, signal: AbortSignal.timeout(PROOF_MS_MAX) },
+      (response) => {
+        const proof = response.headers[PROOF_HEADER];
+        resolve(typeof proof === 'string' && isProof(runSecret, challenge, proof));
+        response.destroy();
+      },
+    );
+    request.on('error', () => resolve(false));
+  });
 }
 
 export function settingsOf(io: Io, options: ConnectOptions): ClientSettings {
@@ -87,7 +115,7 @@ function remote(url: string, token: string, dataDir: string | null): Connection 
 }
 
 /** Null where another process owns the folder. */
-async function becomeServer(io: Io, dataDir: string): Promise<Connection | null> {
+async function becomeServer(io: Io, dataDir: string, json: boolean): Promise<Connection | null> {
   const token = `nba_${randomSecret()}`;
   const config = loadConfig({
     ...io.env,
@@ -98,7 +126,7 @@ async function becomeServer(io: Io, dataDir: string): Promise<Connection | null>
     ADMIN_TOKEN: '',
     BACKUP_EVERY: '',
   });
-  const log = quietLog(io);
+  const log = quietLog(io, json);
   let server: Server;
   try {
     server = await createServer(config, { log, internalAdminToken: token, overloaded: () => false });
@@ -132,7 +160,7 @@ async function becomeServer(io: Io, dataDir: string): Promise<Connection | null>
 }
 
 /** Only what an operator should know, in one line each. */
-function quietLog(io: Io): Log {
+function quietLog(io: Io, json: boolean): Log {
   const write = (text: string) => {
     const { msg, err, tenant_id } = JSON.parse(text) as {
       msg?: string;
@@ -140,7 +168,8 @@ function quietLog(io: Io): Log {
       tenant_id?: string;
     };
     const about = [tenant_id, err?.message].filter(Boolean).join(': ');
-    io.stderr.write(`warning: ${msg ?? 'something went wrong'}${about && ` (${about})`}\n`);
+    const message = `${msg ?? 'something went wrong'}${about && ` (${about})`}`;
+    io.stderr.write(json ? `${JSON.stringify({ warning: { message } })}\n` : `warning: ${message}\n`);
   };
   return createLog({ level: 'warn', destination: { write } });
 }

@@ -8,7 +8,7 @@ import { CliError, EXIT, type ExitCode, type Io } from './io.ts';
 /** A command that runs: its options, its server, and its ways to answer. */
 export interface Session<Options> {
   io: Io;
-  options: Options & CommonOptions;
+  options: Options & ConnectOptions;
   args: string[];
   connection: Connection;
   api: Api;
@@ -16,10 +16,6 @@ export interface Session<Options> {
   print(data: unknown, text: string): void;
   /** A word beside the result, for people only. */
   note(text: string): void;
-}
-
-export interface CommonOptions extends ConnectOptions {
-  json?: boolean;
 }
 
 export type Work<Options> = (session: Session<Options>) => Promise<ExitCode> | Promise<void>;
@@ -33,7 +29,7 @@ export function inSession<Options extends object>(
 ): (...params: unknown[]) => Promise<void> {
   return async (...params) => {
     const command = params.at(-1) as Command;
-    const options = command.opts<Options & CommonOptions>();
+    const options = command.opts<Options & ConnectOptions>();
     const connection = await connect(io, options, settings.mayCreate ?? false);
     try {
       const code = await work({

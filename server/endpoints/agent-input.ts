@@ -1,6 +1,7 @@
 import { Ajv } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { z } from 'zod';
+import { isRefusedParameter, TOOL_NAME } from '../../tenant-schema/model-config.ts';
 import { bytesOf, nameInput, providerName, textOf } from './common.ts';
 
 /** JSON of a `model_config` may be so long. */
@@ -9,68 +10,6 @@ const MODEL_CONFIG_BYTES_MAX = 16 * 1024;
 const TOOLS_BYTES_MAX = 256 * 1024;
 
 // ── model_config ───────────────────────────────────────────────────────────────────────────────────────
-
-/**
- * Parameters of either wire format, of the SDKs' options, or of one of the compatible providers that would
- * change who is asked, what is asked, what is charged or how the answer is read. Written in snake_case; a
- * name is compared without case, `_` and `-`, so that `apiKey` is `api_key`.
- */
-const REFUSED_PARAMETERS = [
-  // who is asked, and as whom
-  ...['api_key', 'x_api_key', 'auth_token', 'access_token', 'authorization', 'credentials', 'organization'],
-  ...['project', 'base_url', 'endpoint', 'url', 'host', 'proxy', 'path', 'headers', 'extra_headers'],
-  ...['default_headers', 'query', 'extra_query', 'default_query', 'extra_body', 'body', 'fetch', 'signal'],
-  ...[
-    'fetch_options',
-    'http_agent',
-    'max_retries',
-    'timeout',
-    'idempotency_key',
-    'models',
-    'route',
-    'preset',
-  ],
-  ...['fallbacks', 'fallback_models', 'betas', 'anthropic_beta', 'anthropic_version', 'inference_geo'],
-  ...['api_base', 'server_url', 'azure_endpoint', 'custom_headers', 'http_headers', 'request_headers'],
-  // what is asked
-  ...['messages', 'system', 'system_prompt', 'instructions', 'input', 'prompt', 'suffix', 'template', 'raw'],
-  ...['tools', 'functions', 'function_call', 'web_search_options', 'search_parameters', 'search_settings'],
-  ...[
-    'system_instruction',
-    'web_search',
-    'web_fetch',
-    'search',
-    'google_search',
-    'mcp',
-    'connectors',
-    'skills',
-  ],
-  ...[
-    'cached_content',
-    'safe_prompt',
-    'documents',
-    'citation_options',
-    'compound_custom',
-    'mcp_servers',
-    'container',
-    'context_management',
-  ],
-  ...[
-    'plugins',
-    'transforms',
-    'previous_response_id',
-    'conversation',
-    'background',
-    'deferred',
-    'truncation',
-  ],
-  // how it is charged, counted, kept or read
-  ...['stream', 'stream_options', 'n', 'best_of', 'store', 'metadata', 'service_tier', 'speed', 'prediction'],
-  ...['modalities', 'audio', 'usage', 'include', 'include_usage', 'stream_mode', 'candidate_count'],
-];
-
-const plainName = (name: string): string => name.replace(/[_-]/g, '').toLowerCase();
-const refused: ReadonlySet<string> = new Set(REFUSED_PARAMETERS.map(plainName));
 
 const tokens = z.number().int().positive().nullable().optional();
 
@@ -86,7 +25,7 @@ export const modelConfigInput = z
   })
   .superRefine(
     (value: Record<string, unknown>, context) => {
-      for (const name of Object.keys(value).filter((key) => refused.has(plainName(key)))) {
+      for (const name of Object.keys(value).filter(isRefusedParameter)) {
         context.addIssue({ code: 'custom', path: [name], message: `"${name}" cannot be set here` });
       }
       if (bytesOf(value) > MODEL_CONFIG_BYTES_MAX) {
@@ -128,7 +67,7 @@ function schemaFault(schema: Record<string, unknown>): string | undefined {
   return `must be a valid JSON Schema${first ? `: "${first.instancePath}" ${first.message}` : ''}`;
 }
 
-const toolName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "_" or "-"');
+const toolName = z.string().regex(TOOL_NAME, 'must be 1 to 64 letters, digits, "_" or "-"');
 
 const toolObject = z.strictObject({
   name: toolName,

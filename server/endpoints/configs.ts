@@ -99,7 +99,7 @@ export const configEndpoints: Endpoint[] = [
       body: configInput,
       status: 201,
       response: config,
-      faults: ['already_exists'],
+      faults: ['already_exists', 'storage_quota_exceeded'],
     },
     async ({ body, identity, services }) =>
       configJson(
@@ -155,7 +155,7 @@ export const configEndpoints: Endpoint[] = [
       summary: 'Change a config: each field given is replaced, which makes the next version',
       body: configPatch,
       response: config,
-      faults: ['already_exists'],
+      faults: ['already_exists', 'storage_quota_exceeded'],
     },
     async ({ params, body, identity, services }) =>
       configJson(
@@ -206,7 +206,7 @@ export const configEndpoints: Endpoint[] = [
       summary: 'Make a new version with the content of an old one',
       body: rollbackInput,
       response: config,
-      faults: ['already_exists'],
+      faults: ['already_exists', 'storage_quota_exceeded'],
     },
     async ({ params, body, identity, services }) =>
       configJson(

@@ -139,6 +139,7 @@ export const conversationEndpoints: Endpoint[] = [
       summary: 'Give a conversation a title or metadata',
       body: conversationPatch,
       response: conversation,
+      faults: ['storage_quota_exceeded'],
     },
     async ({ params, body, identity, services }) =>
       conversationJson(

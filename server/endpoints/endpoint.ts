@@ -83,6 +83,8 @@ export interface FileReplyOptions {
   sha256: string;
   /** Whether the same file can be asked for again, so that a download can go on where it was cut off. */
   resumable: boolean;
+  /** Ends the sending where it is aborted, for its reason. */
+  signal?: AbortSignal;
   /** Called once when the file is sent, or given up. */
   release?(): Promise<void>;
 }

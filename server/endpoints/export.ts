@@ -6,13 +6,17 @@ import { adminEndpoint, type Endpoint, FileReply, type Services, tenantEndpoint 
 const faults: FaultCode[] = ['concurrency_limited', 'storage_quota_exceeded', 'tenant_unavailable'];
 
 async function exportTenant({ operations }: Services, tenantId: string, actor: Actor): Promise<FileReply> {
-  const { path, sha256, tenantName, createdAt, release } = await operations.exports.create(tenantId, actor);
+  const { path, sha256, tenantName, createdAt, signal, release } = await operations.exports.create(
+    tenantId,
+    actor,
+  );
   return new FileReply({
     path,
     sha256,
     fileName: databaseName(tenantName, createdAt),
     // Each export is a copy of that moment, which is gone when it is sent.
     resumable: false,
+    signal,
     release,
   });
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { FINDING_KINDS, type Finding } from '../operations/doctor.ts';
+import { FINDING_KINDS, type Finding } from '../operations/finding.ts';
 import type { Quarantined } from '../operations/fleet.ts';
 import { id } from './common.ts';
 import { adminEndpoint, type Endpoint, EventStream, type SendEvent, type Services } from './endpoint.ts';
@@ -97,15 +97,19 @@ export const fleetEndpoints: Endpoint[] = [
       bodyOptional: true,
       response: migrated,
       events: { progress, failed: quarantined, ping: z.strictObject({}), done: migrated },
+      faults: ['concurrency_limited'],
     },
-    ({ body, clientGone, services: { fleet, clock } }) =>
-      new EventStream(async (send) => {
+    ({ body, clientGone, services: { fleet, clock } }) => {
+      // As a status of its own, which a stream that has begun cannot have any more.
+      fleet.requireNoMigration();
+      return new EventStream(async (send) => {
         const result = await fleet.migrate(body.parallel ?? PARALLEL, clientGone, {
           progress: throttled(send, clock),
           failed: async (tenant) => send('failed', quarantinedJson(tenant)),
         });
         await send('done', { ...result, failed: result.failed.map(quarantinedJson) });
-      }),
+      });
+    },
   ),
   adminEndpoint(
     {

@@ -63,7 +63,7 @@ export const lifecycleEndpoints: Endpoint[] = [
       takesFile: true,
       status: 201,
       response: newTenant,
-      faults: ['invalid_database', 'storage_quota_exceeded'],
+      faults: ['invalid_database', 'concurrency_limited', 'storage_quota_exceeded'],
     },
     async ({ query, file, actor, services: { operations } }) =>
       newTenantJson(await operations.tenants.importFile(query.name, file, actor)),

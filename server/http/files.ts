@@ -8,6 +8,9 @@ import type { IncomingFile } from '../operations/tenants.ts';
 import { toFault } from './problem.ts';
 import type { RequestContext } from './state.ts';
 
+/** How often whoever takes a file is told how much has come. */
+const PROGRESS_BYTES = 4 * 1024 * 1024;
+
 /** A client that gives or takes nothing for so long has left without saying so. */
 const STALLED_MS = 120_000;
 
@@ -33,7 +36,7 @@ export function incomingFile(
   const sizeBytes = given === undefined ? null : Number(given);
   return {
     sizeBytes,
-    async writeTo(path) {
+    async writeTo(path, progress) {
       const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
       if (encoding !== 'identity')
         throw new Fault('unsupported_media_type', 'The file must not be compressed.');
@@ -44,9 +47,11 @@ export function incomingFile(
       request.socket.setTimeout(STALLED_MS);
       const file = await open(path, 'wx', 0o600);
       try {
-        await receive(request, bytesMax, (piece) => file.appendFile(piece));
+        await receive(request, bytesMax, (piece) => file.appendFile(piece), progress);
       } finally {
         Reflect.deleteProperty(response, RECEIVING);
+        // What is done with the file takes its time, in which the client has nothing to send.
+        request.socket.setTimeout(0);
         await file.close();
       }
     },
@@ -57,24 +62,31 @@ async function receive(
   request: IncomingMessage,
   bytesMax: number,
   write: (piece: Buffer) => Promise<void>,
+  progress: (bytes: number) => Promise<void>,
 ): Promise<void> {
   let bytes = 0;
+  let told = 0;
   // What ends early must leave the connection open for the answer.
   const pieces = request.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]();
   for (;;) {
     const next = await pieces.next().catch((error: unknown) => {
       throw new Fault('client_closed_request', 'The client went away.', { cause: error });
     });
-    if (next.done) return;
+    if (next.done) return progress(bytes);
     const piece: Buffer = next.value;
     bytes += piece.length;
-    if (bytes > bytesMax) {
+    try {
+      if (bytes > bytesMax) throw tooLarge(bytesMax);
+      await write(piece);
+      if (bytes - told < PROGRESS_BYTES) continue;
+      await progress(bytes);
+      told = bytes;
+    } catch (error) {
       await pieces.return?.();
       // The rest is read and dropped, so that a client that sends first and reads afterwards gets to see the answer.
       request.resume();
-      throw tooLarge(bytesMax);
+      throw error;
     }
-    await write(piece);
   }
 }
 
@@ -128,7 +140,8 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions): 
       } else {
         ctx.res.socket?.setTimeout(STALLED_MS);
         const pieces = file.createReadStream({ start, end, autoClose: false });
-        await pipeline(pieces, beforeLast(end - start + 1, release), ctx.res);
+        const { signal } = options;
+        await pipeline(pieces, beforeLast(end - start + 1, release), ctx.res, { ...(signal && { signal }) });
       }
     } finally {
       await file.close();
@@ -136,7 +149,8 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions): 
   } catch (error) {
     if (!ctx.res.headersSent && ctx.respond !== false) throw error;
     // Too late for another answer: the connection is closed by now, and the log says why.
-    if (!isPrematureClose(error)) ctx.state.fault = toFault(error);
+    const reason: unknown = options.signal?.aborted ? options.signal.reason : error;
+    if (!isPrematureClose(reason)) ctx.state.fault = toFault(reason);
   } finally {
     await release();
   }

@@ -86,8 +86,15 @@ function answerStarting(request: IncomingMessage, response: ServerResponse, ids:
   response.end(JSON.stringify(body));
 }
 
-/** An HTTP server with bounds for clients that send slowly. Does not listen yet. */
-export function createListener(ids: IdMaker): Listener {
+/** What a command asks `/healthz` before it sends a token, and what the server of the folder alone can answer. */
+export const CHALLENGE_HEADER = 'x-nimblesite-challenge';
+export const PROOF_HEADER = 'x-nimblesite-proof';
+
+/**
+ * An HTTP server with bounds for clients that send slowly. Does not listen yet.
+ * @param prove answers a challenge so that the client knows whose server this is
+ */
+export function createListener(ids: IdMaker, prove: (challenge: string) => string): Listener {
   let handle: RequestListener = (request, response) => answerStarting(request, response, ids);
   let ending = false;
   const server = createServer({
@@ -102,6 +109,10 @@ export function createListener(ids: IdMaker): Listener {
   const unanswered = new Set<ServerResponse>();
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     unanswered.add(response);
+    const challenge = request.headers[CHALLENGE_HEADER];
+    if (request.url === '/healthz' && typeof challenge === 'string') {
+      response.setHeader(PROOF_HEADER, prove(challenge));
+    }
     if (ending) response.shouldKeepAlive = false;
     response.once('close', () => unanswered.delete(response));
     void handle(request, response);

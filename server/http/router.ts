@@ -37,6 +37,12 @@ async function serve(
   ctx: RequestContext,
   params: Record<string, string>,
 ): Promise<void> {
+  if (ctx.method === 'HEAD' && endpoint.givesFile === 'whole') {
+    // The router takes HEAD wherever it takes GET; here that would make a whole copy to send nothing of it.
+    throw new Fault('method_not_allowed', 'This route does not have that method.', {
+      details: { allow: ['GET', 'OPTIONS'] },
+    });
+  }
   const { requestId } = ctx.state;
   const clientGone = clientGoneSignal(ctx);
   const caller = await authenticate(ctx.req, endpoint, options.services.control, requestId);

@@ -82,8 +82,8 @@ export function createBackupFolder(folder: string) {
   const prepare = async (owner: string): Promise<void> => {
     // The folder's own name must be on the disk too before what is in it counts as there.
     const made = await mkdir(folderOf(owner), { recursive: true, mode: 0o700 });
-    if (made !== undefined) await syncFolder(folder);
-    await removeLeftovers(owner);
+    if (made === undefined) await removeLeftovers(owner);
+    else await syncFolder(folder);
   };
 
   const publish = (

@@ -1,12 +1,14 @@
-import type { Actor, ControlPlane, Tenant } from '../../control-plane/types.ts';
+import type { Actor, ControlPlane } from '../../control-plane/types.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import type { Backups } from './backups.ts';
+import { allTenants } from './doctor.ts';
 
 /** Backups that nobody has to ask for. */
 export interface BackupSchedule {
   /**
-   * Backs up each tenant whose data have changed since its last backup, one after the other, and control.db. What
-   * fails is logged and does not keep the others from theirs. A run that is under way is joined, not doubled.
+   * Backs up control.db and then each tenant whose data have changed since its last backup, one after the other. Who
+   * has waited longest comes first, so that runs which are cut short starve nobody. What fails is logged and does not
+   * keep the others from theirs. A run that is under way is joined, not doubled.
    */
   run(): Promise<BackupRun>;
   /** Runs every `everyMs` from now on. */
@@ -30,7 +32,6 @@ export interface BackupScheduleParts {
 }
 
 const SYSTEM: Actor = { id: 'system', name: 'system', requestId: null };
-const PAGE = 100;
 /** A run is spread over at most this part of the time until the next, */
 const SPREAD = 0.5;
 /** with at most this pause after each copy, so that the disk is never busy with copies alone. */
@@ -64,7 +65,7 @@ export function createBackupSchedule(parts: BackupScheduleParts): BackupSchedule
     return (await engine.stat(id)).changedAt === last.sourceChangedAt;
   };
 
-  const backUpOne = async ({ id }: Tenant, result: BackupRun): Promise<boolean> => {
+  const backUpOne = async (id: string, result: BackupRun): Promise<boolean> => {
     try {
       if (await isCovered(id)) {
         result.unchanged += 1;
@@ -80,26 +81,30 @@ export function createBackupSchedule(parts: BackupScheduleParts): BackupSchedule
     return true;
   };
 
+  /** Tenants by the age of their last backup, those that have none first. */
+  const longestWithoutFirst = async (): Promise<string[]> => {
+    const waiting: { id: string; since: number }[] = [];
+    for (const { id } of allTenants(control, undefined)) {
+      if (stopped) break;
+      // A manifest that cannot be read is for the tenant's own turn to complain of.
+      const last = await backups.latest(id).catch(() => null);
+      waiting.push({ id, since: last?.createdAt ?? Number.NEGATIVE_INFINITY });
+    }
+    return waiting.sort((a, b) => (a.since < b.since ? -1 : a.since > b.since ? 1 : 0)).map(({ id }) => id);
+  };
+
   const runNow = async (): Promise<BackupRun> => {
     const result: BackupRun = { made: 0, unchanged: 0, failed: 0 };
     const counts = control.countTenants();
     const pauseMs = Math.min((parts.everyMs * SPREAD) / (counts.active + counts.suspended + 1), PAUSE_MS_MAX);
-    let cursor: string | null = null;
-    do {
-      const page: { data: Tenant[]; nextCursor: string | null } = control.listTenants(
-        {},
-        { limit: PAGE, cursor },
-      );
-      for (const tenant of page.data) {
-        if (stopped) return result;
-        if (await backUpOne(tenant, result)) await pause(pauseMs);
-      }
-      cursor = page.nextCursor;
-    } while (cursor !== null && !stopped);
     try {
-      if (!stopped) await backups.createOfControl();
+      await backups.createOfControl();
     } catch (error) {
       if (!stopped) log.error({ err: error }, 'control.db could not be backed up');
+    }
+    for (const id of await longestWithoutFirst()) {
+      if (stopped) return result;
+      if (await backUpOne(id, result)) await pause(pauseMs);
     }
     if (result.made + result.failed > 0) log.info({ ...result }, 'scheduled backups done');
     return result;

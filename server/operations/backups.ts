@@ -2,9 +2,10 @@ import { rename, rm } from 'node:fs/promises';
 import type { Actor, ControlPlane } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { FileReport, TenantEngine } from '../../tenant-schema/engine.ts';
-import { notFound } from '../../tenant-schema/fault.ts';
+import { Fault, notFound } from '../../tenant-schema/fault.ts';
 import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
 import { idBound, pageOf } from '../../tenant-schema/page.ts';
+import { JobEndedError } from '../../tenant-schema/sqlite/file-worker.ts';
 import type { Listing, Page } from '../../tenant-schema/store.ts';
 import { type Backup, createBackupFolder } from './backup-folder.ts';
 import { type Disk, filling, syncFolder } from './disk.ts';
@@ -47,6 +48,7 @@ export interface BackupParts {
   ids: IdMaker;
   disk: Disk;
   inTurn: InTurn;
+  log: { error(fields: object, message: string): void };
   /** `backups/` in the data folder. */
   folder: string;
   retention: Retention;
@@ -56,12 +58,39 @@ export interface BackupParts {
 const CONTROL = 'control';
 
 export function createBackups(parts: BackupParts): Backups {
-  const { control, engine, clock, ids, disk, inTurn } = parts;
+  const { control, engine, clock, ids, disk, inTurn, log } = parts;
   const stored = createBackupFolder(parts.folder);
 
-  const applyRetention = async (owner: string): Promise<void> => {
+  /** @param made the backup that was made just now; where the clock was set back, it is not the newest */
+  const applyRetention = async (owner: string, made: string): Promise<void> => {
     const all = await stored.readAll(owner, await stored.idsOf(owner));
-    for (const { id } of expired(all, parts.retention, clock.now())) await stored.remove(owner, id);
+    for (const { id } of expired(all, parts.retention, clock.now())) {
+      if (id !== made) await stored.remove(owner, id);
+    }
+  };
+
+  /** For a backup that is a part of other work, which shall not fail because an old one cannot be removed. */
+  const tryRetention = (owner: string, made: string): Promise<void> =>
+    applyRetention(owner, made).catch((error: unknown) =>
+      log.error({ err: error, tenant_id: owner }, 'old backups of a tenant could not be removed'),
+    );
+
+  /** As `publish` of the folder, for a file that is of no use where it does not become a backup. */
+  const publishNew: typeof stored.publish = async (owner, tenant, backup, report) => {
+    try {
+      await stored.publish(owner, tenant, backup, report);
+    } catch (error) {
+      // What cannot be removed now is by the next backup.
+      await stored.remove(owner, backup.id).catch(() => undefined);
+      throw error;
+    }
+  };
+
+  /** A copy of control.db that cannot be rewritten would keep what it holds of the tenants for ever. */
+  const removeUnfit = async (id: string, error: unknown): Promise<void> => {
+    log.error({ err: error, backup_id: id }, 'a copy of control.db is damaged and was removed');
+    await stored.remove(CONTROL, id);
+    await rm(`${stored.databaseOf(CONTROL, id)}.tmp`, { force: true });
   };
 
   const create: Backups['create'] = async (tenantId, trigger, actor) => {
@@ -76,11 +105,12 @@ export function createBackups(parts: BackupParts): Backups {
         // A file that is not there, or cannot be used, has its own answer below.
         return { changedAt: null, sizeBytes: 0 };
       });
-      await disk.requireRoom(sizeBytes);
       await stored.prepare(owner);
       const created = { id: ids(), createdAt: clock.now(), trigger, sourceChangedAt };
-      const report = await filling(() => engine.snapshot(owner, stored.databaseOf(owner, created.id)));
-      await stored.publish(owner, { id: owner, name }, created, report);
+      const report = await disk.reserving(sizeBytes, () =>
+        filling(() => engine.snapshot(owner, stored.databaseOf(owner, created.id))),
+      );
+      await publishNew(owner, { id: owner, name }, created, report);
       const { sha256, sizeBytes: backupBytes } = report;
       control.recordFileEvent(
         {
@@ -91,7 +121,7 @@ export function createBackups(parts: BackupParts): Backups {
         },
         actor,
       );
-      await applyRetention(owner);
+      await applyRetention(owner, created.id);
       return { ...created, ...report };
     });
   };
@@ -125,32 +155,43 @@ export function createBackups(parts: BackupParts): Backups {
           sourceChangedAt: null,
         } as const;
         const path = stored.databaseOf(CONTROL, created.id);
-        await disk.requireRoom(before?.sizeBytes ?? 0);
-        const report = await filling(() => control.snapshot(path));
+        const report = await disk.reserving(before?.sizeBytes ?? 0, () =>
+          filling(() => control.snapshot(path)),
+        );
         if (report.sha256 === before?.sha256) {
           await rm(path);
           return null;
         }
         // Renamed by nobody, so its name may not be on the disk yet.
         await syncFolder(stored.folderOf(CONTROL));
-        await stored.publish(CONTROL, null, created, report);
-        await applyRetention(CONTROL);
+        await publishNew(CONTROL, null, created, report);
+        await applyRetention(CONTROL, created.id);
         return { ...created, ...report };
       }),
 
     forget: (tenantIds) =>
       inTurn(CONTROL, async () => {
-        const copies = await stored.readAll(CONTROL, await stored.idsOf(CONTROL));
+        // What a crash has left there names them as well.
+        await stored.prepare(CONTROL);
+        const copies = await stored.idsOf(CONTROL);
         if (copies.length === 0) return;
         await control.copyWithout(tenantIds, async (copy) => {
-          for (const backup of copies) {
-            const path = stored.databaseOf(CONTROL, backup.id);
-            const without = `${path}.tmp`;
-            await rm(without, { force: true });
-            const report = await filling(() => copy(path, without));
-            // Between the two the manifest is another file's; the purge is not at its end yet and comes by again.
-            await rename(without, path);
-            await stored.publish(CONTROL, null, backup, report);
+          for (const id of copies) {
+            try {
+              const backup = await stored.read(CONTROL, id);
+              if (!backup) continue;
+              const path = stored.databaseOf(CONTROL, id);
+              const without = `${path}.tmp`;
+              await rm(without, { force: true });
+              const report = await filling(() => copy(path, without));
+              // Between the two the manifest is another file's; the purge is not at its end yet and comes by again.
+              await rename(without, path);
+              await stored.publish(CONTROL, null, backup, report);
+            } catch (error) {
+              // Not the copy's fault; the purge comes by again.
+              if (isPassing(error)) throw error;
+              await removeUnfit(id, error);
+            }
           }
         });
       }),
@@ -167,7 +208,11 @@ export function createBackups(parts: BackupParts): Backups {
       return {
         id: created.id,
         path: stored.databaseOf(owner, created.id),
-        publish: (report) => stored.publish(owner, { id: owner, name }, created, report),
+        async publish(report) {
+          await publishNew(owner, { id: owner, name }, created, report);
+          // After the work that this is a part of, and that may be a restore of the very backup that is to go.
+          void inTurn(owner, () => tryRetention(owner, created.id));
+        },
       };
     },
 
@@ -182,7 +227,8 @@ export function createBackups(parts: BackupParts): Backups {
       } as const;
       await rename(path, stored.databaseOf(owner, created.id));
       await syncFolder(stored.folderOf(owner));
-      await stored.publish(owner, { id: owner, name }, created, report);
+      await publishNew(owner, { id: owner, name }, created, report);
+      await tryRetention(owner, created.id);
     },
 
     async removeAll(tenantId) {
@@ -191,3 +237,11 @@ export function createBackups(parts: BackupParts): Backups {
     },
   };
 }
+
+/** Whether to rewrite a copy failed for a reason that may be gone the next time, other than the copy itself. */
+const isPassing = (error: unknown): boolean => {
+  if (error instanceof Fault) return true;
+  if (error instanceof JobEndedError) return error.reason !== 'crash';
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^SQLITE_(BUSY|LOCKED|FULL|NOMEM)|^E(?!NOENT)/.test(code);
+};

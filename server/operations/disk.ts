@@ -4,9 +4,20 @@ import { Fault } from '../../tenant-schema/fault.ts';
 
 /** Room on the disk under the data folder. */
 export interface Disk {
-  /** @throws `storage_quota_exceeded` unless so many bytes fit and leave the floor free. */
+  /**
+   * @throws `storage_quota_exceeded` unless so many bytes fit, beside what others have reserved, and leave the floor
+   *   free.
+   */
   requireRoom(bytes: number): Promise<void>;
+  /** Runs work that writes so many bytes, with room that nobody else can count on. @throws as `requireRoom` */
+  reserving<T>(bytes: number, work: (room: Room) => Promise<T>): Promise<T>;
   freeBytes(): Promise<number>;
+}
+
+/** What one piece of work has reserved. */
+export interface Room {
+  /** Makes it so many bytes from now on, those that are written already apart. @throws as `requireRoom` */
+  resize(bytes: number): Promise<void>;
 }
 
 const full = (cause?: unknown): Fault =>
@@ -25,10 +36,27 @@ export function createDisk(
     return bavail * bsize;
   },
 ): Disk {
+  let reserved = 0;
   return {
     freeBytes,
     async requireRoom(bytes) {
-      if ((await freeBytes()) < freeBytesMin + bytes) throw full();
+      if ((await freeBytes()) < freeBytesMin + reserved + bytes) throw full();
+    },
+    async reserving(bytes, work) {
+      let own = 0;
+      const resize = async (next: number): Promise<void> => {
+        const free = await freeBytes();
+        // Nothing may be waited for between the look and the reservation: others would find the same room.
+        if (free < freeBytesMin + reserved - own + next) throw full();
+        reserved += next - own;
+        own = next;
+      };
+      try {
+        await resize(bytes);
+        return await work({ resize });
+      } finally {
+        reserved -= own;
+      }
     },
   };
 }

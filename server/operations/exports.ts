@@ -15,6 +15,8 @@ export interface Export {
   sizeBytes: number;
   /** Hexadecimal. */
   sha256: string;
+  /** Aborted, with the fault, where the tenant is purged: no more of it may be sent. */
+  signal: AbortSignal;
   /** Removes the file and lets the next export of this tenant begin. To be called once it is sent, or given up. */
   release(): Promise<void>;
 }
@@ -25,6 +27,13 @@ export interface Exports {
    * @throws `concurrency_limited` while another export of this tenant is made or sent
    */
   create(tenantId: string, actor: Actor): Promise<Export>;
+  /** Ends the tenant's export, if one is made or sent; nothing of it is left when this resolves. */
+  abort(tenantId: string): Promise<void>;
+}
+
+interface UnderWay {
+  abort: AbortController;
+  over: Promise<void>;
 }
 
 export interface ExportParts {
@@ -41,7 +50,7 @@ const RETRY_SECONDS = 10;
 
 export function createExports(parts: ExportParts): Exports {
   const { control, engine, ids } = parts;
-  const underWay = new Set<string>();
+  const underWay = new Map<string, UnderWay>();
 
   return {
     async create(tenantId, actor) {
@@ -51,7 +60,9 @@ export function createExports(parts: ExportParts): Exports {
           details: { retryAfterSeconds: RETRY_SECONDS },
         });
       }
-      underWay.add(id);
+      const abort = new AbortController();
+      let end = (): void => {};
+      underWay.set(id, { abort, over: new Promise((resolve) => (end = resolve)) });
       const exportId = ids();
       const path = join(parts.tmpFolder, `${exportId}.export`);
       const release = async (): Promise<void> => {
@@ -59,23 +70,32 @@ export function createExports(parts: ExportParts): Exports {
           await rm(path, { force: true });
         } finally {
           underWay.delete(id);
+          end();
         }
       };
       try {
         const createdAt = parts.clock.now();
         const { sizeBytes: present } = await engine.stat(id).catch(() => ({ sizeBytes: 0 }));
-        await parts.disk.requireRoom(present);
-        const { sizeBytes, sha256 } = await filling(() => engine.snapshot(id, path));
+        const { sizeBytes, sha256 } = await parts.disk.reserving(present, () =>
+          filling(() => engine.snapshot(id, path)),
+        );
+        abort.signal.throwIfAborted();
         const changes = { size_bytes: sizeBytes, sha256 };
         control.recordFileEvent(
           { action: 'tenant.export', tenantId: id, targetId: exportId, changes },
           actor,
         );
-        return { path, tenantName: name, createdAt, sizeBytes, sha256, release };
+        return { path, tenantName: name, createdAt, sizeBytes, sha256, signal: abort.signal, release };
       } catch (error) {
         await release();
         throw error;
       }
+    },
+
+    async abort(tenantId) {
+      const found = underWay.get(tenantId);
+      found?.abort.abort(new Fault('tenant_unavailable', 'This tenant was deleted.'));
+      await found?.over;
     },
   };
 }

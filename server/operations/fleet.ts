@@ -35,11 +35,15 @@ export interface MigrationReport {
 /** What concerns every tenant's file at once. */
 export interface Fleet {
   status(): Promise<FleetStatus>;
+  /** @throws `concurrency_limited` where `migrate` would, for who has to know before it begins. */
+  requireNoMigration(): void;
   /**
    * Brings every file to the latest schema, each in a transaction of its own. One that cannot be is listed and left as
-   * it was. A run that was cut off is taken up by the next: a file that is there already costs a look.
+   * it was. A run that was cut off is taken up by the next: a file that is there already costs a look. The list of
+   * failures is on the disk before each is reported; those that a run does not come to stay on it.
    * @param parallel tenants at a time
    * @param signal ends the run after the files under way
+   * @throws `concurrency_limited` while another run is under way
    */
   migrate(parallel: number, signal: AbortSignal, report: MigrationReport): Promise<FleetMigration>;
 }
@@ -62,6 +66,7 @@ export const reasonOf = (error: unknown): string => {
 
 export function createFleet({ engine, dataDir, migrateOne }: FleetOptions): Fleet {
   const quarantine = createQuarantine(join(dataDir, 'quarantine.json'));
+  let migrating = false;
 
   async function* lookAtAll() {
     const ids = (await engine.list()).sort();
@@ -73,6 +78,50 @@ export function createFleet({ engine, dataDir, migrateOne }: FleetOptions): Flee
       }
     }
   }
+
+  const requireNoMigration = (): void => {
+    if (!migrating) return;
+    throw new Fault('concurrency_limited', 'A migration of all tenants is under way; wait for its end.');
+  };
+
+  const migrateAll: Fleet['migrate'] = async (parallel, signal, report) => {
+    const result: FleetMigration = { migrated: 0, current: 0, failed: [] };
+    const known = await quarantine.read();
+    const list = new Map<string, string>();
+    const behind: string[] = [];
+    for await (const { tenantId, schemaVersion, problem } of lookAtAll()) {
+      if (problem !== null) {
+        result.failed.push({ tenantId, reason: problem });
+        list.set(tenantId, problem);
+      } else if (schemaVersion === engine.schemaVersion) result.current += 1;
+      else {
+        behind.push(tenantId);
+        // Until it is tried again, what is known of it counts.
+        const reason = known.get(tenantId);
+        if (reason !== undefined) list.set(tenantId, reason);
+      }
+    }
+    await quarantine.write(list);
+    for (const failure of result.failed) await report.failed(failure);
+    const total = result.current + result.failed.length + behind.length;
+    let done = total - behind.length;
+    await report.progress(done, total);
+    await forEachBounded(behind, parallel, signal, async (tenantId) => {
+      const reason = await migrateOne(tenantId).then(() => null, reasonOf);
+      if (reason === null) {
+        result.migrated += 1;
+        if (list.delete(tenantId)) await quarantine.write(list);
+      } else {
+        result.failed.push({ tenantId, reason });
+        list.set(tenantId, reason);
+        await quarantine.write(list);
+        await report.failed({ tenantId, reason });
+      }
+      done += 1;
+      await report.progress(done, total);
+    });
+    return result;
+  };
 
   return {
     async status() {
@@ -93,39 +142,24 @@ export function createFleet({ engine, dataDir, migrateOne }: FleetOptions): Flee
       return { latestVersion: engine.schemaVersion, files, versions, quarantined };
     },
 
+    requireNoMigration,
+
     async migrate(parallel, signal, report) {
-      const result: FleetMigration = { migrated: 0, current: 0, failed: [] };
-      const behind: string[] = [];
-      const fail = async (tenantId: string, reason: string) => {
-        result.failed.push({ tenantId, reason });
-        await report.failed({ tenantId, reason });
-      };
-      for await (const { tenantId, schemaVersion, problem } of lookAtAll()) {
-        if (problem !== null) await fail(tenantId, problem);
-        else if (schemaVersion === engine.schemaVersion) result.current += 1;
-        else behind.push(tenantId);
+      requireNoMigration();
+      migrating = true;
+      try {
+        return await migrateAll(parallel, signal, report);
+      } finally {
+        migrating = false;
       }
-      const total = result.current + result.failed.length + behind.length;
-      let done = total - behind.length;
-      await report.progress(done, total);
-      await forEachBounded(behind, parallel, signal, async (tenantId) => {
-        try {
-          await migrateOne(tenantId);
-          result.migrated += 1;
-        } catch (error) {
-          await fail(tenantId, reasonOf(error));
-        }
-        done += 1;
-        await report.progress(done, total);
-      });
-      await quarantine.write(result.failed);
-      return result;
     },
   };
 }
 
 /** Which migrations failed and why, kept for the next `status`, which may be another process. */
 function createQuarantine(path: string) {
+  let writing: Promise<unknown> = Promise.resolve();
+  let next: Promise<void> | null = null;
   return {
     async read(): Promise<Map<string, string>> {
       try {
@@ -135,10 +169,16 @@ function createQuarantine(path: string) {
         return new Map();
       }
     },
-    async write(failed: readonly Quarantined[]): Promise<void> {
-      const reasons = Object.fromEntries(failed.map(({ tenantId, reason }) => [tenantId, reason]));
-      await writeFile(`${path}.new`, JSON.stringify(reasons), { mode: 0o600 });
-      await rename(`${path}.new`, path);
+    /** Resolves when the list as it is now, or as it has become since, is in the file. One run at a time. */
+    write(list: ReadonlyMap<string, string>): Promise<void> {
+      // Who comes while one write is under way shares the next: many failures at once cost few writes.
+      next ??= writing.then(async () => {
+        next = null;
+        await writeFile(`${path}.new`, JSON.stringify(Object.fromEntries(list)), { mode: 0o600 });
+        await rename(`${path}.new`, path);
+      });
+      writing = next.catch(() => undefined);
+      return next;
     },
   };
 }

@@ -11,7 +11,7 @@ import { type Backups, createBackups } from './backups.ts';
 import { type Disk, emptyFolder, filling } from './disk.ts';
 import { isLive } from './doctor.ts';
 import { createExports, type Exports } from './exports.ts';
-import { createInTurn } from './in-turn.ts';
+import { createInTurn, type InTurn } from './in-turn.ts';
 import type { Retention } from './retention.ts';
 import { createStats, type Stats } from './stats.ts';
 import { createTenantOperations, type TenantOperations } from './tenants.ts';
@@ -25,9 +25,14 @@ export interface Operations {
   /** Brings one tenant's file to the latest schema; what it was is a backup then, where tables were rewritten. */
   migrate(tenantId: string): Promise<void>;
   stats: Stats;
+  /** Runs what must not see work with the files of one tenant half done; by the tenant's id, or `control`. */
+  inTurn: InTurn;
   /** For tests: what otherwise runs by itself, now and then. */
   background: { trash: Pick<Trash, 'sweep'>; schedule: Pick<BackupSchedule, 'run'> };
-  /** Finishes what an earlier process left half done. Before anything else is done. */
+  /**
+   * Finishes what an earlier process left half done; where there is upkeep, also removes unfinished files and purges
+   * what has expired. Before anything else is done.
+   */
   recover(): Promise<void>;
   /** From now on the trash is swept every hour, and backups are made as set. */
   start(): void;
@@ -42,18 +47,31 @@ export interface OperationsParts {
   ids: IdMaker;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   dataDir: string;
+  /** Null: nothing expires by itself. */
+  upkeep: Upkeep | null;
+  disk: Disk;
+}
+
+/** What is done by itself as time goes by. */
+export interface Upkeep {
   trashKeepMs: number;
   /** Null: backups are made on demand only. */
   backupEveryMs: number | null;
   retention: Retention;
-  disk: Disk;
 }
+
+const NOTHING_EXPIRES: Upkeep = {
+  trashKeepMs: Number.POSITIVE_INFINITY,
+  backupEveryMs: null,
+  retention: { newest: Number.POSITIVE_INFINITY, daily: 0, weekly: 0 },
+};
 
 const SWEEP_MS = 60 * 60 * 1000;
 const DAY_MS = 24 * SWEEP_MS;
 
 export function createOperations(parts: OperationsParts): Operations {
   const { control, engine, agent, clock, ids, log, disk, dataDir } = parts;
+  const { trashKeepMs, backupEveryMs, retention } = parts.upkeep ?? NOTHING_EXPIRES;
   const inTurn = createInTurn();
   const tmpFolder = join(dataDir, 'tmp');
   const backups = createBackups({
@@ -63,9 +81,11 @@ export function createOperations(parts: OperationsParts): Operations {
     ids,
     disk,
     inTurn,
+    log,
     folder: join(dataDir, 'backups'),
-    retention: parts.retention,
+    retention,
   });
+  const exports = createExports({ control, engine, clock, ids, disk, tmpFolder });
   const trash = createTrash({
     control,
     engine,
@@ -74,15 +94,16 @@ export function createOperations(parts: OperationsParts): Operations {
     log,
     inTurn,
     backups,
+    exports,
     folder: join(dataDir, 'trash'),
-    keepMs: parts.trashKeepMs,
+    keepMs: trashKeepMs,
   });
   const schedule = createBackupSchedule({
     control,
     engine,
     backups,
     log,
-    everyMs: parts.backupEveryMs ?? DAY_MS,
+    everyMs: backupEveryMs ?? DAY_MS,
   });
   let sweeper: NodeJS.Timeout | null = null;
   let sweeping: Promise<void> = Promise.resolve();
@@ -104,7 +125,7 @@ export function createOperations(parts: OperationsParts): Operations {
       tmpFolder,
     }),
     backups,
-    exports: createExports({ control, engine, clock, ids, disk, tmpFolder }),
+    exports,
     migrate: (tenantId) =>
       inTurn(tenantId, async () => {
         // A file without a tenant has no place for backups.
@@ -117,16 +138,17 @@ export function createOperations(parts: OperationsParts): Operations {
         }
       }),
     stats: createStats({ control, engine, clock, disk, dataDir }),
+    inTurn,
     background: { trash, schedule },
 
     async recover() {
-      await emptyFolder(tmpFolder);
+      if (parts.upkeep) await emptyFolder(tmpFolder);
       await trash.sweep();
     },
     start() {
       sweeper = setInterval(sweep, SWEEP_MS);
       sweeper.unref();
-      if (parts.backupEveryMs !== null) schedule.start();
+      if (backupEveryMs !== null) schedule.start();
     },
     async stop() {
       if (sweeper) clearInterval(sweeper);

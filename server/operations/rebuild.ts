@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ControlPlane } from '../../control-plane/types.ts';
+import type { ControlPlane, FoundTenant } from '../../control-plane/types.ts';
 import type { CheckReport, TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import { idTime, isId } from '../../tenant-schema/ids.ts';
@@ -30,7 +30,8 @@ const ACTOR = { id: 'system', name: 'system', requestId: null };
 
 /**
  * Fills an empty control.db from what the tenants' files say of themselves: ids and names. Keys are made anew; limits,
- * metadata and suspensions are lost, and an active tenant comes out of every file in `tenants/`.
+ * metadata and suspensions are lost, and an active tenant comes out of every file in `tenants/`. Every file is read
+ * first, then all tenants are added in one transaction.
  * @throws `already_exists` when control.db knows a tenant
  */
 export async function rebuildControl(
@@ -47,26 +48,31 @@ export async function rebuildControl(
     ...trash.map((path) => ({ path: join('trash', path), id: null, status: 'deleted' as const })),
   ];
 
-  const result: Rebuild = { tenants: [], failed: [] };
+  // All or nothing: a run that is cut off while it reads has changed nothing and can be begun again.
+  const found: FoundTenant[] = [];
+  const failed: Rebuild['failed'] = [];
   const seen = new Set<string>();
   for (const [index, { path, id, status }] of files.entries()) {
     progress(index, files.length);
     const report = await (id === null ? engine.checkFile(join(dataDir, path)) : engine.check(id));
     const reason = unusable(report, id, seen);
     if (reason !== null || report.tenant === null) {
-      result.failed.push({ path, reason: reason ?? 'It names no tenant.' });
+      failed.push({ path, reason: reason ?? 'It names no tenant.' });
       continue;
     }
     const { id: tenantId, name } = report.tenant;
     seen.add(tenantId);
-    const { issued } = control.adoptTenant(
-      { id: tenantId, name, status, createdAt: idTime(tenantId) },
-      ACTOR,
-    );
-    result.tenants.push({ tenantId, name, status, apiKey: issued?.secret ?? null });
+    found.push({ id: tenantId, name, status, createdAt: idTime(tenantId) });
   }
+  const adopted = control.adoptTenants(found, ACTOR);
   progress(files.length, files.length);
-  return result;
+  const tenants = found.map(({ id: tenantId, name, status }, index) => ({
+    tenantId,
+    name,
+    status,
+    apiKey: adopted[index]?.issued?.secret ?? null,
+  }));
+  return { tenants, failed };
 }
 
 function unusable({ tenant, problem }: CheckReport, id: string | null, seen: Set<string>): string | null {

@@ -12,7 +12,7 @@ import type {
   TenantOrigin,
   TenantPatch,
 } from '../../control-plane/types.ts';
-import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import type { FileReport, TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import type { Agent } from '../agent/agent.ts';
@@ -31,8 +31,12 @@ export interface MadeTenant {
 export interface IncomingFile {
   /** As far as the sender has said. */
   sizeBytes: number | null;
-  /** Writes the file to a new path. @throws `body_too_large`, `client_closed_request` */
-  writeTo(path: string): Promise<void>;
+  /**
+   * Writes the file to a new path.
+   * @param progress told every few MiB, and at the end, how many bytes have come; what it throws ends it
+   * @throws `body_too_large`, `client_closed_request`
+   */
+  writeTo(path: string, progress: (bytes: number) => Promise<void>): Promise<void>;
 }
 
 export interface Restored {
@@ -74,8 +78,13 @@ export interface TenantOperationsParts {
   tmpFolder: string;
 }
 
+/** Files on their way in at the same time: each fills the disk, and few are looked at at once. */
+const UPLOADS_MAX = 4;
+const UPLOAD_RETRY_SECONDS = 10;
+
 export function createTenantOperations(parts: TenantOperationsParts): TenantOperations {
   const { control, engine, ids, disk, backups, trash } = parts;
+  let uploads = 0;
 
   /**
    * The file first, the row second: a file that no row names is nobody's tenant, a row without a file would be a
@@ -95,15 +104,6 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
       await engine.destroy(id);
       throw error;
     }
-  };
-
-  /** Where the tenant's file is lost or cannot be read, which is when a restore is needed most. */
-  const restoreOverDamage = async (tenant: Tenant, source: string): Promise<void> => {
-    if (await trash.hasFile(tenant.id)) {
-      // Not removed: who knows what can be saved. The import finds nothing in its way then.
-      await engine.moveOut(tenant.id, trash.damagedPathOf(tenant.id, ids()));
-    }
-    await engine.importFile(source, tenant);
   };
 
   return {
@@ -129,20 +129,30 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
 
     async clone(sourceId, name, actor) {
       const { limits } = control.getTenant(sourceId);
-      await disk.requireRoom(await sizeOf(engine, sourceId));
-      return add({ name, limits }, actor, { action: 'tenant.clone', sourceId }, (as) =>
-        engine.clone(sourceId, as),
+      return disk.reserving(await sizeOf(engine, sourceId), () =>
+        add({ name, limits }, actor, { action: 'tenant.clone', sourceId }, (as) =>
+          engine.clone(sourceId, as),
+        ),
       );
     },
 
     async importFile(name, file, actor) {
-      // The file, the private copy of it that is examined, and what is made of it.
-      await disk.requireRoom(3 * (file.sizeBytes ?? 0));
+      if (uploads >= UPLOADS_MAX) {
+        throw new Fault('concurrency_limited', 'Too many files are being imported at the moment.', {
+          details: { retryAfterSeconds: UPLOAD_RETRY_SECONDS },
+        });
+      }
+      uploads += 1;
       const path = join(parts.tmpFolder, `${ids()}.upload`);
+      // The file, the private copy of it that is examined, and what is made of it; less what is there already.
+      const need = (received: number) => 3 * Math.max(file.sizeBytes ?? 0, received) - received;
       try {
-        await filling(() => file.writeTo(path));
-        return await add({ name }, actor, { action: 'tenant.import' }, (as) => engine.importFile(path, as));
+        return await disk.reserving(need(0), async (room) => {
+          await filling(() => file.writeTo(path, (received) => room.resize(need(received))));
+          return add({ name }, actor, { action: 'tenant.import' }, (as) => engine.importFile(path, as));
+        });
       } finally {
+        uploads -= 1;
         await rm(path, { force: true });
       }
     },
@@ -160,13 +170,13 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
             'The backup is damaged: its content is not what its manifest says.',
           );
         }
-        const record = (keptBackupId: string | null) =>
+        const record = (state: 'begun' | 'done', keptBackupId: string | null) =>
           control.recordFileEvent(
             {
               action: 'tenant.restore',
               tenantId: id,
               targetId: backupId,
-              changes: { kept_backup_id: keptBackupId },
+              changes: { state, kept_backup_id: keptBackupId },
             },
             actor,
           );
@@ -174,24 +184,24 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
           'tenant_unavailable',
           'The data of this tenant is being replaced by a backup.',
         );
-        return parts.agent.paused(id, reason, async () => {
-          if ((await trash.hasFile(id)) && (await engine.check(id)).problem === null) {
-            const kept = await backups.reserve(id);
+        const reserved = await backups.reserve(id);
+        const idOf = (report: FileReport | null) => (report ? reserved.id : null);
+        const { kept } = await filling(() =>
+          engine.replace(tenant, backup.path, reserved.path, {
+            // Not removed: who knows what can be saved.
+            parkAt: trash.damagedPathOf(id, ids()),
+            // No turn is ended for a backup that turns out to be bad.
+            during: (exchange) => parts.agent.paused(id, reason, exchange),
             // Before the new file takes its place the kept one has its manifest: killed at any point, what was there
-            // is either still there or in a backup that exists. The audit row comes before as well, so that no
-            // restore goes unrecorded.
-            await filling(() =>
-              engine.replace(tenant, backup.path, kept.path, async (report) => {
-                await kept.publish(report);
-                record(kept.id);
-              }),
-            );
-            return { tenant, keptBackupId: kept.id };
-          }
-          record(null);
-          await filling(() => restoreOverDamage(tenant, backup.path));
-          return { tenant, keptBackupId: null };
-        });
+            // is either still there or in a backup that exists. And no restore goes unrecorded.
+            async onKept(report) {
+              if (report) await reserved.publish(report);
+              record('begun', idOf(report));
+            },
+          }),
+        );
+        record('done', idOf(kept));
+        return { tenant, keptBackupId: idOf(kept) };
       });
     },
 
@@ -215,7 +225,8 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
 
     async purge(id, actor) {
       control.beginPurge(id, actor);
-      await trash.finishPurges([id], actor);
+      const [unfinished] = await trash.finishPurges([id], actor);
+      if (unfinished) throw unfinished.error;
     },
   };
 }

@@ -8,6 +8,7 @@ import type { Agent } from '../agent/agent.ts';
 import { exists } from './backup-folder.ts';
 import type { Backups } from './backups.ts';
 import { syncFolder } from './disk.ts';
+import type { Exports } from './exports.ts';
 import type { InTurn } from './in-turn.ts';
 
 /** The files of deleted tenants, as `<folder>/<tenant id>.db`, and the end of them. */
@@ -16,17 +17,23 @@ export interface Trash {
   moveIn(id: string): Promise<void>;
   /** Moves the file back to its place. Only in the tenant's turn. @throws `tenant_unavailable` where it is lost */
   moveOut(id: string): Promise<void>;
-  /** Removes files, backups and names of tenants whose purge has begun. */
-  finishPurges(ids: readonly string[], actor: Actor): Promise<void>;
+  /**
+   * Removes files, backups and names of tenants whose purge has begun, and gives those that something kept from it:
+   * one does not stop the others, and comes by again with the next `sweep`.
+   */
+  finishPurges(ids: readonly string[], actor: Actor): Promise<UnfinishedPurge[]>;
   /**
    * Goes on with what a killed process left half done, and purges what was deleted long enough ago. What fails is
    * logged and tried again by the next sweep.
    */
   sweep(): Promise<void>;
-  /** Whether the tenant has a file in its place. */
-  hasFile(id: string): Promise<boolean>;
   /** Where a file goes that cannot be read and that a restore replaces. */
   damagedPathOf(id: string, unique: string): string;
+}
+
+export interface UnfinishedPurge {
+  id: string;
+  error: unknown;
 }
 
 export interface TrashParts {
@@ -37,6 +44,7 @@ export interface TrashParts {
   log: { warn(fields: object, message: string): void; error(fields: object, message: string): void };
   inTurn: InTurn;
   backups: Backups;
+  exports: Pick<Exports, 'abort'>;
   /** `trash/` in the data folder. */
   folder: string;
   /** A deleted tenant is purged after so long. */
@@ -73,6 +81,7 @@ export function createTrash(parts: TrashParts): Trash {
     );
 
   const removeFiles = async (id: string): Promise<void> => {
+    await parts.exports.abort(id);
     await parts.agent.paused(id, deleted(), () => engine.destroy(id));
     for (const name of await readdir(folder)) {
       if (name.startsWith(id)) await rm(join(folder, name), { force: true });
@@ -82,11 +91,26 @@ export function createTrash(parts: TrashParts): Trash {
   };
 
   const finishPurges: Trash['finishPurges'] = async (ids, actor) => {
-    if (ids.length === 0) return;
-    for (const id of ids) await inTurn(id, () => removeFiles(id));
-    await parts.backups.forget(ids);
+    const unfinished: UnfinishedPurge[] = [];
+    const eachOf = async (some: readonly string[], work: (id: string) => unknown): Promise<string[]> => {
+      const done: string[] = [];
+      for (const id of some) {
+        try {
+          await work(id);
+          done.push(id);
+        } catch (error) {
+          unfinished.push({ id, error });
+        }
+      }
+      return done;
+    };
+    const removed = await eachOf(ids, (id) => inTurn(id, () => removeFiles(id)));
+    if (removed.length === 0) return unfinished;
+    await parts.backups.forget(removed);
     // The row last: as long as it is there, a start of the server knows that there is something to finish.
-    for (const id of ids) control.endPurge(id, actor);
+    await eachOf(removed, (id) => control.endPurge(id, actor));
+    control.compact();
+    return unfinished;
   };
 
   const guarded = async (id: string, message: string, work: () => unknown): Promise<void> => {
@@ -99,7 +123,6 @@ export function createTrash(parts: TrashParts): Trash {
 
   return {
     moveIn,
-    hasFile,
     finishPurges,
     damagedPathOf,
 
@@ -119,7 +142,11 @@ export function createTrash(parts: TrashParts): Trash {
           );
         } else await moveIn(id);
       }
-      await guarded('', 'tenants could not be purged', () => finishPurges(control.listPurging(), SYSTEM));
+      await guarded('', 'tenants could not be purged', async () => {
+        for (const { id, error } of await finishPurges(control.listPurging(), SYSTEM)) {
+          log.error({ err: error, tenant_id: id }, 'a tenant could not be purged');
+        }
+      });
     },
   };
 }

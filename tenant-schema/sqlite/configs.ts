@@ -137,6 +137,7 @@ export function configVerbs(context: StoreContext): ConfigVerbs {
   };
   /** Adds the version after `current`. */
   const addVersion = (current: Config, content: ConfigContent): Config => {
+    context.requireRoom();
     requireFreeName(content.name, current.id);
     const row = toVersionRow(current.id, current.version + 1, content, context.clock.now());
     insertVersion().run({ ...row });
@@ -147,6 +148,7 @@ export function configVerbs(context: StoreContext): ConfigVerbs {
   return {
     createConfig: (content) =>
       write(() => {
+        context.requireRoom();
         requireFreeName(content.name, null);
         const id = context.ids();
         const now = idTime(id);

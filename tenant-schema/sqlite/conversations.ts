@@ -121,6 +121,8 @@ export function conversationVerbs(
         if (changed.title === conversation.title && changed.metadata === conversation.metadata) {
           return toConversation({ conversation, openTurnId });
         }
+        // What makes it smaller is welcome, however full the file is.
+        if (bytesOf(changed) > bytesOf(conversation)) context.requireRoom();
         update().run({ id, title: changed.title, metadata: changed.metadata, updatedAt: changed.updatedAt });
         return toConversation({ conversation: changed, openTurnId });
       }),
@@ -147,6 +149,10 @@ export function conversationVerbs(
       }),
   };
 }
+
+/** Of what a client can change. */
+const bytesOf = ({ title, metadata }: ConversationRow['conversation']): number =>
+  Buffer.byteLength(title ?? '') + Buffer.byteLength(metadata);
 
 const toConversation = ({ conversation: row, openTurnId }: ConversationRow): Conversation => ({
   id: row.id,

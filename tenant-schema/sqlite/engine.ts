@@ -1,17 +1,28 @@
-import { existsSync, lstatSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { lstat, open as openFile } from 'node:fs/promises';
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
-import { createFileWorker, JobEndedError } from './file-worker.ts';
+import { isBroken, isDamage, reasonToRefuse, translate, translateJob, unavailable } from './errors.ts';
+import { keepOld, publishOverRest } from './exchange.ts';
+import { createFileWorker } from './file-worker.ts';
 import { createContext } from './handle.ts';
-import { InvalidDatabaseError, requireOurs } from './known-schema.ts';
+import { requireOurs } from './known-schema.ts';
 import { TENANT_APPLICATION_ID, TENANT_MIGRATIONS } from './migrations.ts';
 import { defineMigrations, type Migrations, migrate } from './migrator.ts';
-import { moveDatabase, publish, removeDatabase, standsAlone, syncToDisk, tenantPaths } from './paths.ts';
+import {
+  isFree,
+  isTaken,
+  moveDatabase,
+  publish,
+  removeDatabase,
+  standsAlone,
+  syncToDisk,
+  tenantPaths,
+} from './paths.ts';
 import { Pool, type Pooled } from './pool.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 
@@ -74,8 +85,9 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now: clock.now() });
       const owner = db.prepare('SELECT id FROM tenant').pluck().get();
       if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
-      limitPages(db, options.storageBytesMaxOf?.(id) ?? null);
-      const store = createStore(createContext(db, options));
+      const storageBytesMax = options.storageBytesMaxOf?.(id) ?? null;
+      limitPages(db, storageBytesMax);
+      const store = createStore(createContext(db, { ...options, storageBytesMax }));
       store.closeDeadTurns();
       return { store, close };
     } catch (error) {
@@ -118,7 +130,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   /** Builds a new file under an unfinished name and publishes it; leaves nothing behind where that fails. */
   const build = async <T>(target: string, make: (unfinished: string) => Promise<T>): Promise<T> => {
     // A rename would put the new file in the place of the old one without a word.
-    if (existsSync(target)) throw new Error(`${target} exists already.`);
+    if (!isFree(target)) throw new Error(`${target}, or a -wal or a journal of it, exists already.`);
     const unfinished = paths.unfinished();
     try {
       const made = await make(unfinished);
@@ -166,7 +178,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   /** For a file that is closed here: brings in what a crash left beside it. False where somebody else has it open. */
   const standAlone = async (id: string): Promise<boolean> => {
     const path = paths.of(id);
-    if (!existsSync(path)) throw unavailable(new Error(`${path} is missing.`));
+    if (!isTaken(path)) throw unavailable(new Error(`${path} is missing.`));
     if (standsAlone(path)) return true;
     await worker.run('settle', { source: path }, null).catch((error: unknown) => {
       throw translateJob(error);
@@ -211,18 +223,27 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     importFile: (source, tenant) =>
       tracked(build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished))),
 
-    async replace(tenant, source, keep, onKept) {
+    async replace(tenant, source, keep, { parkAt, during, onKept } = {}) {
       const ready = paths.unfinished();
+      const path = paths.of(tenant.id);
       try {
         // All that can go wrong with the new file has gone wrong before the old one is touched.
         const restored = await tracked(readForeign(source, tenant, ready));
-        return await pool.exclusive(tenant.id, async () => {
-          const kept = await build(keep, (unfinished) => copyOut(tenant.id, unfinished, null));
-          await requireAlone(tenant.id).catch(removing(keep));
-          await onKept?.(kept);
-          await publish(ready, paths.of(tenant.id));
+        const exchange = async () => {
+          const kept = await keepOld(path, { worker, migrations }, (make) => build(keep, make));
+          if (kept) {
+            await requireAlone(tenant.id).catch(removing(keep));
+            await onKept?.(kept);
+            await publish(ready, path);
+          } else {
+            await onKept?.(null);
+            await publishOverRest(ready, path, parkAt);
+          }
           return { kept, restored };
-        });
+        };
+        // The tenant's handle is closed by then, also one on a file that was removed under it.
+        const exclusively = () => pool.exclusive(tenant.id, exchange);
+        return await (during ? during(exclusively) : exclusively());
       } finally {
         await removeDatabase(ready);
       }
@@ -239,11 +260,15 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     moveIn: (id, source) =>
       pool.exclusive(id, async () => {
-        if (existsSync(paths.of(id))) throw new Error(`Tenant ${id} has a file already.`);
-        await moveDatabase(source, paths.of(id));
+        const path = paths.of(id);
+        if (isTaken(path)) throw new Error(`Tenant ${id} has a file already.`);
+        if (!standsAlone(path)) {
+          throw unavailable(new Error(`${path} cannot be put there: a -wal or a journal of that name is.`));
+        }
+        await moveDatabase(source, path);
       }),
 
-    quiesce: (id) => pool.exclusive(id, () => standAlone(id)),
+    quiesce: async (id) => (await pool.exclusiveUnlessShared(id, () => standAlone(id))) ?? false,
 
     check: (id) => pool.shared(id, () => worker.run('check', { source: paths.of(id), migrations }, null)),
 
@@ -314,48 +339,3 @@ const removing =
     await removeDatabase(path);
     throw error;
   };
-
-/** What a file was that cannot be worked on, whoever tries. */
-const isBroken = (error: unknown): boolean =>
-  error instanceof InvalidDatabaseError ||
-  (error instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code));
-
-/** As `translate`, for a job: whether the disk is full or a folder is missing has nothing to do with the tenant. */
-function translateJob(error: unknown): unknown {
-  if (isBroken(error)) return unavailable(error);
-  const isBusy = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');
-  return isBusy ? translate(error) : error;
-}
-
-/** Why a file from elsewhere is refused; null where it is not to blame. */
-function reasonToRefuse(error: unknown): string | null {
-  if (error instanceof InvalidDatabaseError) return error.message;
-  if (!(error instanceof JobEndedError)) return null;
-  if (error.reason === 'timeout') return 'To look at it took too long.';
-  return error.reason === 'crash' ? 'It made the process fail that looked at it.' : null;
-}
-
-const unavailable = (cause: unknown): Fault =>
-  new Fault('tenant_unavailable', 'The data of this tenant cannot be reached at the moment.', { cause });
-
-/** SQLite's codes for a file that is damaged or out of reach; extended codes begin with these. */
-const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|IOERR|CANTOPEN|READONLY|PERM|AUTH)/;
-const isDamage = (error: unknown): boolean =>
-  error instanceof Database.SqliteError && DAMAGE.test(error.code);
-
-/** SQLite's errors as faults; what is not SQLite's passes unchanged. */
-function translate(error: unknown): unknown {
-  if (isDamage(error)) return unavailable(error);
-  if (error instanceof Database.SqliteError && error.code === 'SQLITE_FULL') {
-    return new Fault('storage_quota_exceeded', 'There is no room for more data of this tenant.', {
-      cause: error,
-    });
-  }
-  if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
-    return new Fault('overloaded', 'The data of this tenant is locked by another program; try again.', {
-      details: { retryAfterSeconds: 1 },
-      cause: error,
-    });
-  }
-  return error;
-}

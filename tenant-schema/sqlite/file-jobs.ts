@@ -3,7 +3,13 @@ import type Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { CheckReport, FileReport, TenantName } from '../engine.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
-import { InvalidDatabaseError, requireIntegrity, requireKnownSchema, requireOurs } from './known-schema.ts';
+import {
+  dropStatistics,
+  InvalidDatabaseError,
+  requireIntegrity,
+  requireKnownSchema,
+  requireOurs,
+} from './known-schema.ts';
 import { openForLook } from './looks.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
 import { type Migrations, migrate } from './migrator.ts';
@@ -38,6 +44,7 @@ export async function snapshot(
     source.close();
   }
   return withSingleFile(job.target, (db) => {
+    dropStatistics(db);
     const version = requireKnownSchema(db, job.migrations);
     if (job.as) db.prepare('UPDATE tenant SET id = ?, name = ?').run(job.as.id, job.as.name);
     if (version === job.migrations.latest) closeOpenTurns(db);
@@ -54,7 +61,7 @@ export async function check(job: JobBase & { source: string }): Promise<CheckRep
     requireRegularFile(job.source);
     db = openForLook(job.source);
     report.schemaVersion = Number(db.pragma('user_version', { simple: true }));
-    requireKnownSchema(db, job.migrations);
+    requireKnownSchema(db, job.migrations, { statistics: 'allowed' });
     const [tenant, ...others] = db.prepare<[], TenantName>('SELECT id, name FROM tenant LIMIT 2').all();
     report.tenant = tenant ?? null;
     if (!tenant || others.length > 0) throw new InvalidDatabaseError('It does not name one tenant.');

@@ -1,6 +1,7 @@
 import type Database from 'better-sqlite3';
 import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
 import type { Clock } from '../clock.ts';
+import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 
 /** What the verbs of one open file work with. It lives and dies with the file's handle. */
@@ -10,18 +11,23 @@ export interface StoreContext {
   readonly ids: IdMaker;
   /** Names this start of the server; an open turn of another run is dead. */
   readonly runId: string;
-  /** What the file's data take, without the pages that are free for new ones. */
-  usedBytes(): number;
+  /**
+   * Before data are added: the file must take less than `bytesMax`, which is the tenant's limit at the time of opening
+   * unless given. @throws `storage_quota_exceeded`
+   */
+  requireRoom(bytesMax?: number | null): void;
   /** One consistent view for several reads. */
   read<T>(work: () => T): T;
   /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
   write<T>(work: () => T): T;
 }
 
-export function createContext(
-  db: Database.Database,
-  parts: Pick<StoreContext, 'clock' | 'ids' | 'runId'>,
-): StoreContext {
+export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runId'> {
+  /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
+  storageBytesMax?: number | null;
+}
+
+export function createContext(db: Database.Database, parts: ContextParts): StoreContext {
   // Made once: better-sqlite3 builds a new function, with its statements, at each call of `transaction`.
   const transaction = db.transaction((work: () => unknown) => work());
   const used = prepared(() =>
@@ -31,9 +37,18 @@ export function createContext(
       )
       .pluck(),
   );
+  const { clock, ids, runId, storageBytesMax = null } = parts;
   return {
-    ...parts,
-    usedBytes: () => used().get() ?? 0,
+    clock,
+    ids,
+    runId,
+    requireRoom(bytesMax = storageBytesMax) {
+      if (bytesMax === null || (used().get() ?? 0) < bytesMax) return;
+      throw new Fault(
+        'storage_quota_exceeded',
+        `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
+      );
+    },
     orm: drizzle(db),
     read: <T>(work: () => T) => transaction.deferred(work) as T,
     write: <T>(work: () => T) => transaction.immediate(work) as T,

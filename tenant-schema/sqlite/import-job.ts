@@ -4,7 +4,8 @@ import Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { FileReport, TenantName } from '../engine.ts';
 import { isId } from '../ids.ts';
-import { IMPORT_RULES, type Rule, VALUE_BYTES_MAX } from './import-rules.ts';
+import { VALUE_BYTES_MAX } from '../json.ts';
+import { IMPORT_RULES, type Rule } from './import-rules.ts';
 import { InvalidDatabaseError, requireIntegrity, requireKnownSchema } from './known-schema.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
 import { MigrationHistoryError, type Migrations, migrate } from './migrator.ts';
@@ -217,10 +218,11 @@ function rebuildDerived(db: Database.Database): void {
         WHERE conversation_id = conversations.id ORDER BY seq DESC LIMIT 1
       ), 0);
   `);
+  // Rows are unique by their number, which counts from 1: as many as the highest of them leave no gap.
   const gap = db
     .prepare(
       `SELECT 1 FROM conversations WHERE message_count <> (
-         SELECT count(*) FROM messages WHERE conversation_id = conversations.id AND seq > 0
+         SELECT count(*) FROM messages WHERE conversation_id = conversations.id
        ) LIMIT 1`,
     )
     .get();
@@ -233,4 +235,14 @@ function rebuildDerived(db: Database.Database): void {
     )
     .get();
   if (headless) throw new InvalidDatabaseError('A config has no latest version.');
+  // The next change of a config makes the version after its latest, and would meet one that is there.
+  const unordered = db
+    .prepare(
+      `SELECT 1 FROM configs JOIN (
+         SELECT config_id, count(*) AS count, max(version) AS latest FROM config_versions GROUP BY config_id
+       ) ON config_id = configs.id
+       WHERE count <> configs.version OR latest <> configs.version LIMIT 1`,
+    )
+    .get();
+  if (unordered) throw new InvalidDatabaseError('The versions of a config are not numbered 1, 2, 3, ….');
 }

@@ -1,17 +1,19 @@
 import { isId } from '../ids.ts';
+import { VALUE_BYTES_MAX } from '../json.ts';
+import { isRefusedParameter, TOOL_NAME } from '../model-config.ts';
 
 /** Says what is wrong with a value, or null. */
 export type Rule = (value: unknown) => string | null;
-
-/** No value in a file of ours is longer, in bytes: what a body, a model's answer or a history can bring. */
-export const VALUE_BYTES_MAX = 64 * 1024 * 1024;
 
 const text: Rule = (value) => {
   if (typeof value !== 'string') return 'is not text';
   return value.includes('\0') ? 'is not valid text' : null;
 };
-const short: Rule = (value) =>
-  text(value) ?? (typeof value === 'string' && value.length <= 1000 ? null : 'is too long');
+const textUpTo =
+  (charsMax: number): Rule =>
+  (value) =>
+    text(value) ?? (typeof value === 'string' && value.length <= charsMax ? null : 'is too long');
+const short = textUpTo(1000);
 const id: Rule = (value) => (typeof value === 'string' && isId(value) ? null : 'is not an id');
 const upTo =
   (max: number, what: string): Rule =>
@@ -19,6 +21,8 @@ const upTo =
     typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max ? null : what;
 /** So small that a sum over all rows that a file can hold does not overflow in SQLite. */
 const count = upTo(1e12, 'is not a count');
+/** A place in a numbering that begins at 1. */
+const ordinal: Rule = (value) => count(value) ?? (value === 0 ? 'does not count from 1' : null);
 /** Epoch milliseconds up to the year 9999, the last that can be written as a date. */
 const time = upTo(253_402_300_799_999, 'is not a time');
 const flag: Rule = (value) => (value === 0 || value === 1 ? null : 'is not 0 or 1');
@@ -54,15 +58,34 @@ const json =
   };
 
 const object = json(isObject, SETTING_CHARS_MAX);
+const isName = (value: unknown): value is string =>
+  typeof value === 'string' && value.trim() !== '' && value.length <= 1000;
+// What would change who is asked, or what, is refused here as it is over HTTP: it is sent on as it stands.
 const modelConfig = json(
-  (value) => isObject(value) && typeof value.provider === 'string' && typeof value.model === 'string',
+  (value) =>
+    isObject(value) &&
+    isName(value.provider) &&
+    isName(value.model) &&
+    !Object.keys(value).some(isRefusedParameter),
   SETTING_CHARS_MAX,
 );
-const tools = json(
-  (value) =>
-    Array.isArray(value) &&
-    value.every((tool) => typeof tool === 'string' || (isObject(tool) && typeof tool.name === 'string')),
-);
+const toolName = (tool: unknown): string | null => {
+  if (typeof tool === 'string') return TOOL_NAME.test(tool) ? tool : null;
+  if (!isObject(tool)) return null;
+  const { name, description, parameters, ...others } = tool;
+  const fits =
+    typeof name === 'string' &&
+    TOOL_NAME.test(name) &&
+    (description === undefined || typeof description === 'string') &&
+    (parameters === undefined || isObject(parameters)) &&
+    Object.keys(others).length === 0;
+  return fits ? name : null;
+};
+const tools = json((value) => {
+  if (!Array.isArray(value)) return false;
+  const names = value.map(toolName);
+  return !names.includes(null) && new Set(names).size === names.length;
+}, SETTING_CHARS_MAX);
 const calls = json(
   (value) =>
     Array.isArray(value) &&
@@ -84,13 +107,13 @@ const providerData = json(
  * `tenant` and `migrations` are not copied: the new file has its own.
  */
 export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
-  configs: { id, name: short, version: count, created_at: time },
+  configs: { id, name: short, version: ordinal, created_at: time },
   config_versions: {
     config_id: id,
-    version: count,
+    version: ordinal,
     name: short,
     agent_type: oneOf('client-side'),
-    system_prompt: text,
+    system_prompt: textUpTo(SETTING_CHARS_MAX),
     model_config: modelConfig,
     tools_config: tools,
     metadata: object,
@@ -110,7 +133,7 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
   },
   messages: {
     conversation_id: id,
-    seq: count,
+    seq: ordinal,
     id,
     role: oneOf('user', 'assistant', 'tool'),
     content: nullable(text),

@@ -48,13 +48,27 @@ function schemaAt(version: number, migrations: Migrations): SchemaRow[] {
   }
 }
 
+/** What ANALYZE makes for SQLite's planner; harmless in a file of ours, and to be had anew at any time. */
+const STATISTICS = /^sqlite_stat[1-4]$/;
+
+/** Takes out what somebody's ANALYZE has put into a file of ours. */
+export function dropStatistics(db: Database.Database): void {
+  const names = [...readSchema(db)].filter(({ type, name }) => type === 'table' && STATISTICS.test(name));
+  for (const { name } of names) db.exec(`DROP TABLE ${name}`);
+}
+
 /**
  * Makes sure that a file is a tenant database of ours and has our tables and indexes and nothing else: no trigger,
  * view, virtual table, generated column, or anything under another name. Reads the schema only, as data.
+ * @param options.statistics `allowed` passes over what ANALYZE makes
  * @returns the file's schema version
  * @throws InvalidDatabaseError
  */
-export function requireKnownSchema(db: Database.Database, migrations: Migrations): number {
+export function requireKnownSchema(
+  db: Database.Database,
+  migrations: Migrations,
+  { statistics = 'refused' }: { statistics?: 'allowed' | 'refused' } = {},
+): number {
   const applicationId = db.pragma('application_id', { simple: true });
   if (applicationId !== TENANT_APPLICATION_ID) {
     throw new InvalidDatabaseError('It is a SQLite database, but not a tenant of this program.');
@@ -68,6 +82,7 @@ export function requireKnownSchema(db: Database.Database, migrations: Migrations
   if (version < 1) throw new InvalidDatabaseError('It has no schema version.');
   const expected = new Map(schemaAt(version, migrations).map((row) => [`${row.type} ${row.name}`, row.sql]));
   for (const { type, name, sql } of readSchema(db)) {
+    if (statistics === 'allowed' && type === 'table' && STATISTICS.test(name)) continue;
     const key = `${type} ${name}`;
     if (!expected.has(key))
       throw new InvalidDatabaseError(`It has a ${type} that does not belong there: ${quote(name)}.`);

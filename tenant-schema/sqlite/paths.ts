@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isId } from '../ids.ts';
@@ -56,8 +56,14 @@ export async function syncToDisk(path: string): Promise<void> {
   }
 }
 
-/** Gives a whole, closed file its name for good, in one step that a power cut cannot halve. */
+/**
+ * Gives a whole, closed file its name for good, in one step that a power cut cannot halve.
+ * @throws where a `-wal` or a journal lies at the new name: SQLite would read it into the file
+ */
 export async function publish(from: string, to: string): Promise<void> {
+  if (!standsAlone(to)) throw new Error(`${to} has a -wal or a journal beside it.`);
+  // Alone it says nothing, but it is of another file.
+  await rm(`${to}-shm`, { force: true });
   await rename(from, to);
   await syncToDisk(dirname(to));
   if (dirname(from) !== dirname(to)) await syncToDisk(dirname(from));
@@ -68,16 +74,26 @@ export async function removeDatabase(path: string): Promise<void> {
   for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(path + suffix, { force: true });
 }
 
+/** Whether something has this name; a link that leads nowhere has one. */
+export const isTaken = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
 /**
  * Whether a closed file is whole by itself. Where another program kept a `-wal` alive, or a crash left a journal, the
  * file must not be moved or replaced: SQLite would read those into whatever lies there next.
  */
-export const standsAlone = (path: string): boolean => !COMPANIONS.some((suffix) => existsSync(path + suffix));
+export const standsAlone = (path: string): boolean => !COMPANIONS.some((suffix) => isTaken(path + suffix));
 
-/** Moves a database with all that belongs to it. */
+/** Whether a database can be put there: nothing has the name, and nothing lies there that belongs to it. */
+export const isFree = (path: string): boolean => !isTaken(path) && standsAlone(path);
+
+/** Moves a closed database, whole or not, with what lies beside it, be it only that. The old name is free then. */
 export async function moveDatabase(from: string, to: string): Promise<void> {
-  for (const suffix of COMPANIONS) {
-    if (existsSync(from + suffix)) await rename(from + suffix, to + suffix);
+  if (!isFree(to)) throw new Error(`${to}, or a -wal or a journal of it, exists already.`);
+  for (const suffix of [...COMPANIONS, '']) {
+    if (isTaken(from + suffix)) await rename(from + suffix, to + suffix);
   }
-  await publish(from, to);
+  // Says where pages are in a -wal; SQLite makes it anew.
+  await rm(`${from}-shm`, { force: true });
+  await syncToDisk(dirname(to));
+  if (dirname(from) !== dirname(to)) await syncToDisk(dirname(from));
 }

@@ -48,6 +48,8 @@ function finish(
     db.transaction(() => {
       for (const [sql, parameter] of changes) db.prepare(sql).run(parameter);
     })();
+    // Pages that were split keep the bytes of rows that have moved.
+    if (changes.length > 0) db.exec('VACUUM');
     const found = db.pragma('integrity_check(1)', { simple: true });
     if (found !== 'ok')
       throw new InvalidDatabaseError(`The copy is damaged: ${String(found).slice(0, 100)}.`);

@@ -21,8 +21,8 @@ export interface PoolOptions<H extends Pooled> {
 interface Lease<H> {
   handle: H;
   holders: number;
-  /** Set where the file turned out to be damaged: closed instead of kept when the last holder is done. */
-  broken: boolean;
+  /** Set where the file turned out to be damaged, say: closed instead of kept when the last holder is done. */
+  toBeClosed: boolean;
 }
 
 /**
@@ -75,7 +75,7 @@ export class Pool<H extends Pooled> {
       const result = work(lease.handle);
       return result instanceof Promise ? await result : result;
     } catch (error) {
-      lease.broken ||= isDamage(error);
+      lease.toBeClosed ||= isDamage(error);
       throw error;
     } finally {
       this.#giveBack(id, lease);
@@ -102,6 +102,24 @@ export class Pool<H extends Pooled> {
   /** Waits for the tenant's holders, closes its file, and lets nobody open it while `work` runs. */
   async exclusive<T>(id: string, work: () => Promise<T>): Promise<T> {
     for (let blocker = this.#blocker(id); blocker; blocker = this.#blocker(id)) await blocker;
+    return this.#alone(id, work);
+  }
+
+  /**
+   * As `exclusive`, but not while the file is read by other means, which may take long, and whoever wants to use the
+   * file would have to wait along: it is only closed here then, as soon as its holders are done, and null is given.
+   */
+  async exclusiveUnlessShared<T>(id: string, work: () => Promise<T>): Promise<T | null> {
+    for (let blocker = this.#blocker(id); blocker; blocker = this.#blocker(id)) await blocker;
+    if (!this.#shared.has(id)) return this.#alone(id, work);
+    const lease = this.#leased.get(id);
+    if (lease) lease.toBeClosed = true;
+    else this.#takeIdle(id)?.close();
+    return null;
+  }
+
+  /** To be begun with nobody in the way, and without a pause after that was found out. */
+  async #alone<T>(id: string, work: () => Promise<T>): Promise<T> {
     let open = (): void => {};
     this.#exclusive.set(id, new Promise((resolve) => (open = resolve)));
     try {
@@ -173,7 +191,7 @@ export class Pool<H extends Pooled> {
   }
 
   #lease(id: string, handle: H): Lease<H> {
-    const lease = { handle, holders: 1, broken: false };
+    const lease = { handle, holders: 1, toBeClosed: false };
     this.#leased.set(id, lease);
     return lease;
   }
@@ -182,7 +200,7 @@ export class Pool<H extends Pooled> {
     lease.holders -= 1;
     if (lease.holders > 0) return;
     this.#leased.delete(id);
-    if (lease.broken) lease.handle.close();
+    if (lease.toBeClosed) lease.handle.close();
     else this.#idle.set(id, lease.handle);
     this.#wake();
   }

@@ -70,13 +70,6 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     statements.deleteIfEmpty().run({ id: open.conversationId });
   };
 
-  const requireRoom = (bytesMax: number | null): void => {
-    if (bytesMax === null || context.usedBytes() < bytesMax) return;
-    throw new Fault(
-      'storage_quota_exceeded',
-      `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
-    );
-  };
   const requireConversation = (request: TurnRequest, id: string): ConversationRow => {
     const found = statements.conversationById().get({ id });
     if (!found || found.configId !== request.configId) throw notFound();
@@ -129,7 +122,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
   return {
     beginTurn: (request) =>
       write((): BegunTurn => {
-        requireRoom(request.storageBytesMax);
+        context.requireRoom(request.storageBytesMax);
         const config = getConfig(request.configId);
         const id = context.ids();
         const createdAt = idTime(id);

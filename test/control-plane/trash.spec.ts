@@ -49,9 +49,8 @@ describe('deleted tenants', () => {
     expect(fixture.control.countTenants()).to.deep.equal({ active: 0, suspended: 0, deleted: 1 });
   });
 
-  it('come back active with one new key; every old one stays dead', () => {
+  it('come back with one new key; every old one stays dead', () => {
     const { tenant, issued } = fixture.addTenant({ metadata: { plan: 'pro' } });
-    fixture.control.updateTenant(tenant.id, { status: 'suspended' }, ADMIN);
     fixture.control.deleteTenant(tenant.id, ADMIN);
     const back = fixture.control.undeleteTenant(tenant.id, ADMIN);
     expect(back.tenant).to.deep.equal(tenant);
@@ -62,6 +61,35 @@ describe('deleted tenants', () => {
       'tenant.undelete',
       'key.create',
     ]);
+  });
+
+  it('come back as they were: a suspended one is not let in by a detour', () => {
+    const { tenant } = fixture.addTenant();
+    const suspended = fixture.control.updateTenant(tenant.id, { status: 'suspended' }, ADMIN);
+    fixture.control.deleteTenant(tenant.id, ADMIN);
+    fixture.reopen();
+    expect(fixture.control.undeleteTenant(tenant.id, ADMIN).tenant).to.deep.equal(suspended);
+    const undeleted = audited(tenant.id).find(({ action }) => action === 'tenant.undelete');
+    expect(JSON.parse(undeleted?.changes ?? '')).to.deep.equal({
+      status: { from: 'deleted', to: 'suspended' },
+    });
+    fixture.control.updateTenant(tenant.id, { status: 'active' }, ADMIN);
+    fixture.control.deleteTenant(tenant.id, ADMIN);
+    expect(fixture.control.undeleteTenant(tenant.id, ADMIN).tenant.status).to.equal('active');
+  });
+
+  it('come back as they were, also where they were deleted before that was written down', () => {
+    const suspended = fixture.addTenant().tenant.id;
+    const active = fixture.addTenant().tenant.id;
+    fixture.control.updateTenant(suspended, { status: 'suspended' }, ADMIN);
+    for (const id of [suspended, active]) fixture.control.deleteTenant(id, ADMIN);
+    fixture.control.close();
+    fixture.sql('ALTER TABLE tenants DROP COLUMN status_before');
+    fixture.sql('DELETE FROM migrations WHERE version = 4');
+    fixture.sql('PRAGMA user_version = 3');
+    fixture.reopen();
+    const statusOf = (id: string) => fixture.control.undeleteTenant(id, ADMIN).tenant.status;
+    expect([statusOf(suspended), statusOf(active)]).to.deep.equal(['suspended', 'active']);
   });
 
   it('cannot come back once their purge has begun, also after a restart', () => {
@@ -80,15 +108,34 @@ describe('deleted tenants', () => {
     }
   });
 
+  it('leave no name behind where many rows have moved between pages', () => {
+    const made = Array.from({ length: 400 }, (_, index) => {
+      const { tenant } = fixture.addTenant({ name: `Zanzibar ${index} ${'x'.repeat(index % 90)}` });
+      if (index % 3 === 0)
+        fixture.control.updateTenant(tenant.id, { name: `Zanzibar ${'y'.repeat(150)}` }, ADMIN);
+      return tenant.id;
+    });
+    for (const id of made) {
+      fixture.control.beginPurge(id, ADMIN);
+      fixture.control.endPurge(id, ADMIN);
+    }
+    fixture.control.compact();
+    expect(readFileSync(join(fixture.folder, 'control.db')).includes('Zanzibar')).to.equal(false);
+  });
+
   it('leave, once purged, who did what when, and no name in any file', () => {
     const { tenant, issued } = fixture.addTenant({ name: 'Zanzibar', metadata: { note: 'Zanzibar' } });
     const other = fixture.addTenant({ name: 'Globex' });
     fixture.control.createKey(tenant.id, { name: 'Zanzibar key' }, ADMIN);
     fixture.control.updateTenant(tenant.id, { name: 'Zanzibar & Sons' }, ADMIN);
     fixture.control.findByKey(issued.secret);
+    const own = fixture.control.createKey(tenant.id, { name: 'Zanzibar itself' }, ADMIN);
+    const self = { id: own.key.id, name: own.key.name, requestId: null };
+    fixture.control.revokeKey(tenant.id, own.key.id, self);
     fixture.control.beginPurge(tenant.id, ADMIN);
     fixture.control.endPurge(tenant.id, ADMIN);
     fixture.control.endPurge(tenant.id, ADMIN);
+    fixture.control.compact();
     const files = ['control.db', 'control.db-wal'].map((name) => readFileSync(join(fixture.folder, name)));
     expect(files.some((bytes) => bytes.includes('Zanzibar'))).to.equal(false);
     expect(files.some((bytes) => bytes.includes('Globex'))).to.equal(true);
@@ -97,6 +144,8 @@ describe('deleted tenants', () => {
       ['key.create', '{}'],
       ['key.create', '{}'],
       ['tenant.update', '{}'],
+      ['key.create', '{}'],
+      ['key.revoke', '{}'],
       ['tenant.delete', '{}'],
       ['tenant.purge', '{}'],
     ]);

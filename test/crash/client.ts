@@ -11,8 +11,7 @@ export const asAdmin = (init: RequestInit = {}): RequestInit => ({
   headers: { Authorization: `Bearer ${ADMIN_TOKEN}`, 'Content-Type': 'application/json', ...init.headers },
 });
 
-export const post = (body: Json = {}): RequestInit =>
-  asAdmin({ method: 'POST', body: JSON.stringify(body) });
+export const post = (body: Json = {}): RequestInit => asAdmin({ method: 'POST', body: JSON.stringify(body) });
 
 /** A request to a server that is killed meanwhile. */
 export const sender =

@@ -33,7 +33,12 @@ export function shuffled<T>(items: readonly T[], random: Random): T[] {
  * One operation of each kind. Those that change a tenant take one each; what only reads may meet any of them.
  * @param name given to no other tenant of this test
  */
-export function chooseOperations(ledger: Ledger, file: ExportedFile, name: string, random: Random): Operation[] {
+export function chooseOperations(
+  ledger: Ledger,
+  file: ExportedFile,
+  name: string,
+  random: Random,
+): Operation[] {
   const live = shuffled([...ledger.customers.values()].filter(isAt('live')), random);
   const deleted = shuffled([...ledger.customers.values()].filter(isAt('deleted')), random);
   const take = (from: Customer[], fits: (customer: Customer) => boolean = () => true): Customer => {

@@ -7,7 +7,7 @@ const WRONG: [variable: string, values: string[]][] = [
   ['ADMIN_TOKEN', ['too-short', 'x'.repeat(513), `nbs_${'x'.repeat(20)}`, 'sixteen or more\n of them']],
   ['MAX_OPEN_TENANTS', ['0', 'many']],
   ['TENANT_IDLE_SECONDS', ['-1', 'Infinity']],
-  ['BODY_BYTES_MAX', ['0', '1MB']],
+  ['BODY_BYTES_MAX', ['0', '1MB', String(32 * 1024 * 1024 + 1)]],
   ['IMPORT_BYTES_MAX', ['0', '10 GiB']],
   ['HISTORY_BYTES_MAX', ['none']],
   ['BACKUP_EVERY', ['0', '-1', '15 m', '1w', '1.5h', 'never', '999d']],

@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -12,6 +13,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
+import type { ReplaceOptions } from '../../tenant-schema/engine.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { faultOf } from '../support/faults.ts';
 import {
@@ -134,6 +136,30 @@ describe('work on whole tenant files', () => {
       expect(ask(target, 'SELECT count(*) FROM conversations')).to.equal(copied + 1);
     });
 
+    it('keeps nobody waiting by way of a quiesce, which gives up and closes the file', async () => {
+      const id = await world.tenant();
+      grow(await closed(id), 8 * MIB);
+      let finished = false;
+      const copying = world.engine.snapshot(id, target).finally(() => {
+        finished = true;
+      });
+      // By the time it has let another use the file, it reads.
+      await world.engine.use(id, countConfigs);
+      await setImmediate();
+      expect(world.engine.stats().open).to.equal(1);
+      expect(await world.engine.quiesce(id)).to.equal(false);
+      expect(world.engine.stats().open).to.equal(0);
+      let quiesced: Promise<boolean> | undefined;
+      await world.engine.use(id, () => {
+        quiesced = world.engine.quiesce(id);
+        return quiesced;
+      });
+      expect(world.engine.stats().open, 'closed as soon as its holder was done').to.equal(0);
+      expect([await quiesced, finished]).to.deep.equal([false, false]);
+      await copying;
+      expect(await world.engine.quiesce(id)).to.equal(true);
+    });
+
     it('refuses a name that is taken, and leaves what is there', async () => {
       const id = await filled();
       writeFileSync(target, 'precious');
@@ -169,6 +195,17 @@ describe('work on whole tenant files', () => {
       expect(fileWorkers()).to.deep.equal([]);
       expect((await faultOf(() => world.engine.snapshot(id, target))).code).to.equal('overloaded');
       expect((await faultOf(() => world.engine.moveOut(id, target))).code).to.equal('overloaded');
+    });
+
+    it('does without the statistics that ANALYZE has put into the file', async () => {
+      const id = await filled();
+      const path = await closed(id);
+      forge(path, 'ANALYZE');
+      const tables = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'";
+      expect(ask(path, tables)).to.be.greaterThan(0);
+      await world.engine.snapshot(id, target);
+      expect(ask(target, tables)).to.equal(0);
+      expect((await world.engine.check(id)).problem).to.equal(null);
     });
 
     it('says that the tenant is unavailable where its file is damaged or missing', async () => {
@@ -210,8 +247,8 @@ describe('work on whole tenant files', () => {
       const { kept, restored } = await world.engine.replace({ id, name: 'Acme' }, target, keptPath());
       expect(await world.engine.use(id, countConfigs)).to.equal(1);
       expect(restored.rows.configs).to.equal(1);
-      expect(kept.rows.configs).to.equal(2);
-      expect(kept.sha256).to.equal(hashOf(keptPath()));
+      expect(kept?.rows.configs).to.equal(2);
+      expect(kept?.sha256).to.equal(hashOf(keptPath()));
       expect(ask(keptPath(), 'SELECT count(*) FROM configs')).to.equal(2);
     });
 
@@ -251,6 +288,152 @@ describe('work on whole tenant files', () => {
         db.close();
       }
       expect(await world.engine.use(id, readAll)).to.deep.equal(before);
+    });
+  });
+
+  describe('replace, where the old file is not as it should be,', () => {
+    const keptPath = () => join(world.folder, 'kept.sqlite');
+    const parkAt = () => join(world.folder, 'parked.sqlite');
+    const replace = (id: string, options: ReplaceOptions = { parkAt: parkAt() }) =>
+      world.engine.replace({ id, name: 'Acme' }, target, keptPath(), options);
+    /** A tenant with one config, of which `target` is a snapshot. */
+    const saved = async (): Promise<string> => {
+      const id = await world.tenant();
+      await world.engine.use(id, addConfig('yesterday'));
+      await world.engine.snapshot(id, target);
+      return id;
+    };
+    const expectRestored = async (id: string): Promise<void> => {
+      expect(await world.engine.use(id, countConfigs)).to.equal(1);
+      await world.engine.use(id, addConfig('after the restore'));
+      const path = await closed(id);
+      expect(ask(path, 'PRAGMA integrity_check')).to.equal('ok');
+      expect(ask(path, 'SELECT count(*) FROM configs'), 'what was written since is there').to.equal(2);
+      expect(await world.engine.use(id, countConfigs)).to.equal(2);
+    };
+
+    it('lets go of a file that was removed while it was open', async () => {
+      const id = await saved();
+      await world.engine.use(id, addConfig('today'));
+      rmSync(fileOf(world, id));
+      expect((await replace(id)).kept).to.equal(null);
+      expect(companionsOf(fileOf(world, id))).to.deep.equal([]);
+      await expectRestored(id);
+    });
+
+    for (const suffix of ['-wal', '-journal']) {
+      it(`reads nothing out of a ${suffix} that a lost file has left`, async () => {
+        const id = await saved();
+        await world.engine.use(id, addConfig('today'));
+        const path = fileOf(world, id);
+        const rest = join(world.folder, 'rest');
+        if (suffix === '-wal') copyFileSync(`${path}-wal`, rest);
+        else writeFileSync(rest, 'whatever');
+        await closed(id);
+        rmSync(path);
+        renameSync(rest, path + suffix);
+        const bytes = readFileSync(path + suffix);
+        expect((await replace(id)).kept).to.equal(null);
+        expect(companionsOf(path)).to.deep.equal([]);
+        await expectRestored(id);
+        expect(readFileSync(parkAt() + suffix).equals(bytes)).to.equal(true);
+      });
+
+      it(`puts no file to a ${suffix} that is not its own`, async () => {
+        const id = await saved();
+        await world.engine.moveOut(id, join(world.folder, 'away.sqlite'));
+        const stray = fileOf(world, id) + suffix;
+        writeFileSync(stray, 'whatever');
+        const move = () => world.engine.moveIn(id, join(world.folder, 'away.sqlite'));
+        expect((await faultOf(move)).code).to.equal('tenant_unavailable');
+        for (const work of [
+          () => world.engine.importFile(target, { id, name: 'Acme' }),
+          () => world.engine.create({ id, name: 'Acme' }),
+          () => world.engine.moveOut(id, target),
+        ]) {
+          expect(await failure(work())).to.be.an('error');
+        }
+        expect(readFileSync(stray, 'utf8')).to.equal('whatever');
+        expect(existsSync(fileOf(world, id))).to.equal(false);
+        rmSync(stray);
+        await move();
+        expect(await world.engine.use(id, countConfigs)).to.equal(1);
+      });
+    }
+
+    it('parks one that cannot be read, with every byte', async () => {
+      for (const bytes of [Buffer.alloc(8192, 0xa5), Buffer.alloc(0)]) {
+        const id = await saved();
+        const path = await closed(id);
+        writeFileSync(path, bytes);
+        expect((await replace(id)).kept).to.equal(null);
+        expect(readFileSync(parkAt()).equals(bytes)).to.equal(true);
+        expect(existsSync(keptPath())).to.equal(false);
+        await expectRestored(id);
+        for (const done of [parkAt(), target]) rmSync(done);
+      }
+    });
+
+    it('keeps one that is sound as it is, whatever somebody has put into it', async () => {
+      const id = await saved();
+      await world.engine.use(id, addConfig('today'));
+      forge(await closed(id), 'CREATE TABLE notes AS SELECT 42 AS answer');
+      const { kept } = await replace(id);
+      expect(kept?.rows).to.include({ configs: 2, notes: 1 });
+      expect(kept?.sha256).to.equal(hashOf(keptPath()));
+      expect(ask(keptPath(), 'SELECT answer FROM notes')).to.equal(42);
+      expect(existsSync(parkAt())).to.equal(false);
+      await expectRestored(id);
+    });
+
+    it('does not take a lock for damage', async () => {
+      const id = await saved();
+      const path = await closed(id);
+      const before = hashOf(path);
+      const db = new Database(path);
+      try {
+        db.pragma('locking_mode = EXCLUSIVE');
+        db.exec('BEGIN IMMEDIATE; COMMIT');
+        expect((await faultOf(() => replace(id))).code).to.equal('overloaded');
+      } finally {
+        db.close();
+      }
+      expect(hashOf(path)).to.equal(before);
+      expect(readdirSync(world.folder)).to.not.include.members(['parked.sqlite', 'kept.sqlite']);
+    });
+
+    it('leaves it to the byte where it cannot be replaced', async () => {
+      const id = await saved();
+      const path = await closed(id);
+      writeFileSync(path, Buffer.alloc(8192, 0xa5));
+      const before = hashOf(path);
+      const stop = () => Promise.reject(new Error('stop'));
+      expect(await failure(replace(id, { parkAt: parkAt(), onKept: stop }))).to.match(/stop/);
+      expect(await failure(replace(id, { parkAt: join(world.folder, 'no such folder', 'x') }))).to.match(
+        /ENOENT/,
+      );
+      expect((await faultOf(() => replace(id, {}))).code).to.equal('tenant_unavailable');
+      writeFileSync(target, 'no database');
+      expect((await faultOf(() => replace(id))).code).to.equal('invalid_database');
+      expect(hashOf(path)).to.equal(before);
+      expect(companionsOf(path)).to.deep.equal([]);
+      expect(existsSync(parkAt())).to.equal(false);
+      expect(readdirSync(join(world.folder, '.creating'))).to.deep.equal([]);
+    });
+
+    it('begins the exchange only when the new data are whole', async () => {
+      const id = await saved();
+      let begun = 0;
+      const during = <T>(exchange: () => Promise<T>): Promise<T> => {
+        begun += 1;
+        expect(readdirSync(join(world.folder, '.creating'))).to.have.length(1);
+        return exchange();
+      };
+      await replace(id, { during });
+      expect(begun).to.equal(1);
+      writeFileSync(target, 'no database');
+      await faultOf(() => replace(id, { during }));
+      expect(begun).to.equal(1);
     });
   });
 

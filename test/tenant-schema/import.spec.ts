@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Fault } from '../../tenant-schema/fault.ts';
+import { INPUT_BYTES_MAX, METADATA_BYTES_MAX } from '../../tenant-schema/json.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { faultOf } from '../support/faults.ts';
 import {
@@ -66,6 +67,11 @@ const plainDatabase = (sql: string) => (path: string) => {
   db.exec(sql);
   db.close();
 };
+const modelWith = (changes: object) => (path: string) =>
+  forge(path, (db) => {
+    const model = JSON.stringify({ provider: 'demo', model: 'demo-1', ...changes });
+    db.prepare('UPDATE config_versions SET model_config = ?').run(model);
+  });
 const deep = '['.repeat(200_000) + ']'.repeat(200_000);
 
 const HOSTILE: Record<string, [Change, RegExp]> = {
@@ -236,7 +242,7 @@ const HOSTILE: Record<string, [Change, RegExp]> = {
     /conversations.title is not valid text/,
   ],
   'a value too long to be read': [
-    (path) => forge(path, "UPDATE messages SET content = printf('%.*c', 70000000, 'x') WHERE seq = 1"),
+    (path) => forge(path, "UPDATE messages SET content = printf('%.*c', 202000000, 'x') WHERE seq = 1"),
     /messages.content is too long/,
   ],
   'a name too long': [
@@ -267,6 +273,77 @@ const HOSTILE: Record<string, [Change, RegExp]> = {
     /config_versions.model_config/,
   ],
   'tools without names': ["UPDATE config_versions SET tools_config = '[{}]'", /config_versions.tools_config/],
+  'a model of another kind than text': [
+    modelWith({ provider: { toString: 'demo' } }),
+    /config_versions.model_config/,
+  ],
+  'a provider with a name of pages': [
+    modelWith({ provider: 'x'.repeat(2000) }),
+    /config_versions.model_config/,
+  ],
+  'a model without a name': [modelWith({ model: ' ' }), /config_versions.model_config/],
+  ...Object.fromEntries(
+    Object.entries({
+      n: 100,
+      service_tier: 'priority',
+      web_search_options: {},
+      messages: [{ role: 'user', content: 'something else' }],
+      api_key: 'k',
+      'Base-URL': 'http://127.0.0.1:1',
+      baseUrl: 'http://127.0.0.1:1',
+      extraHeaders: { authorization: 'x' },
+    }).map(([name, value]): [string, [Change, RegExp]] => [
+      `a model asked with "${name}"`,
+      [modelWith({ [name]: value }), /config_versions.model_config/],
+    ]),
+  ),
+  'a tool under a name that no provider takes': [
+    `UPDATE config_versions SET tools_config = '["a b"]'`,
+    /config_versions.tools_config/,
+  ],
+  'two tools under one name': [
+    `UPDATE config_versions SET tools_config = '["a",{"name":"a"}]'`,
+    /config_versions.tools_config/,
+  ],
+  'a tool whose schema is none': [
+    `UPDATE config_versions SET tools_config = '[{"name":"a","parameters":"x"}]'`,
+    /config_versions.tools_config/,
+  ],
+  'a tool with more to it': [
+    `UPDATE config_versions SET tools_config = '[{"name":"a","type":"web_search"}]'`,
+    /config_versions.tools_config/,
+  ],
+  'a version of a config beyond its latest': [
+    `INSERT INTO config_versions SELECT config_id, version + 1, name, agent_type, system_prompt, model_config,
+       tools_config, metadata, created_at FROM config_versions WHERE version = 3`,
+    /versions of a config are not numbered/,
+  ],
+  'a gap in the versions of a config': [
+    'DELETE FROM config_versions WHERE version = 2',
+    /versions of a config are not numbered/,
+  ],
+  'a version of a config before its first': [
+    'UPDATE config_versions SET version = 0 WHERE version = 1',
+    /config_versions.version does not count from 1/,
+  ],
+  'a message before the first': [
+    `INSERT INTO messages (conversation_id, seq, id, role, content, is_error, status, created_at)
+       SELECT id, 0, '019bbbbb-0000-7000-8000-000000000000', 'user', 'earlier', 0, 'complete', 1 FROM conversations LIMIT 1`,
+    /messages.seq does not count from 1/,
+  ],
+  'messages that are numbered from 2': ['UPDATE messages SET seq = seq + 1000', /not numbered/],
+  'two messages under one id': [
+    'UPDATE messages SET id = (SELECT min(id) FROM messages)',
+    /Two messages of a conversation have the same id/,
+  ],
+  'an id of a tool call that is used again': [
+    `INSERT INTO messages SELECT conversation_id, seq + 100, substr(id, 1, 35) || 'x', role, content, tool_calls,
+       tool_call_id, tool_name, is_error, status, provider_data, created_at FROM messages WHERE tool_calls IS NOT NULL;
+     UPDATE messages SET id = '019bbbbb-0000-7000-8000-000000000000' WHERE seq > 100;
+     UPDATE messages SET seq = 1 + (SELECT count(*) FROM messages AS earlier
+       WHERE earlier.conversation_id = messages.conversation_id AND earlier.seq < messages.seq) WHERE seq > 100`,
+    /Two tool calls of a conversation have the same id/,
+  ],
   'calls without arguments': [
     `UPDATE messages SET tool_calls = '[{"id":"a","name":"b"}]' WHERE tool_calls IS NOT NULL`,
     /messages.tool_calls/,
@@ -507,6 +584,55 @@ describe('import of a file that nobody vouches for', () => {
     });
   });
 
+  it('takes in a copy of a tenant whose every value is as long as the server lets one become', async function () {
+    this.timeout(60_000);
+    const id = await world.tenant();
+    const astral = (chars: number): string => '\u{1f680}'.repeat(chars);
+    const json = (bytes: number) => ({ temperature: 1e-7, x: 'x'.repeat(bytes - 100) });
+    await world.engine.use(id, (store) => {
+      const config = store.createConfig(
+        configContent({
+          name: astral(200),
+          systemPrompt: astral(200_000),
+          modelConfig: { provider: 'demo', model: astral(200), ...json(12 * 1024) },
+          toolsConfig: Array.from({ length: 128 }, (_, n) => ({
+            name: `${n}_`.padEnd(64, 'x'),
+            description: 'd'.repeat(1500),
+            parameters: { type: 'object' },
+          })),
+          metadata: json(METADATA_BYTES_MAX),
+        }),
+      );
+      const turn = store.beginTurn(turnRequest(config.id, 'x', { user: astral(200) }));
+      const call = { id: 'a', name: 'save', arguments: { x: '\u0001'.repeat(INPUT_BYTES_MAX / 12) } };
+      const end = answered(turn, 'y'.repeat(INPUT_BYTES_MAX / 2), [call]);
+      const data = { provider: 'demo', data: '\u0001'.repeat(INPUT_BYTES_MAX / 2) };
+      store.finishTurn(turn, {
+        ...end,
+        messages: end.messages.map((message) =>
+          message.role === 'assistant' ? { ...message, providerData: data } : message,
+        ),
+      });
+      const { conversationId } = turn;
+      store.updateConversation(conversationId, { title: astral(200), metadata: json(METADATA_BYTES_MAX) });
+      // As JSON it is several times as long as it was in the body.
+      const content = JSON.stringify(Array.from({ length: (INPUT_BYTES_MAX - 1000) / 5 }, () => 1e20));
+      const results = [{ toolCallId: 'a', content, isError: false }];
+      const next = store.beginTurn(
+        turnRequest(config.id, { kind: 'tool_results', results }, { conversationId, historyBytesMax: 1e9 }),
+      );
+      store.finishTurn(next, answered(next, 'z'));
+    });
+    const largest = join(world.folder, 'largest.sqlite');
+    await world.engine.snapshot(id, largest);
+    const second = await imported(largest);
+    rmSync(largest);
+    const rows = 'SELECT group_concat(octet_length(content)) FROM messages';
+    for (const tenantId of [id, second]) await world.engine.quiesce(tenantId);
+    expect(ask(fileOf(world, second), rows)).to.equal(ask(fileOf(world, id), rows));
+    for (const tenantId of [id, second]) await world.engine.destroy(tenantId);
+  });
+
   it('gives back through a copy and an import whatever the verbs can have stored', async function () {
     this.timeout(60_000);
     const text = fc
@@ -581,7 +707,7 @@ function play(store: TenantStore, steps: Step[]): void {
     } else if (kind === 'call') {
       const turn = begin();
       const made = Array.from({ length: calls }, (_, n) => ({
-        id: `call ${n} ${text}`,
+        id: `call ${index} ${n} ${text}`,
         name: 'save',
         arguments: metadata,
       }));

@@ -57,7 +57,7 @@ async function follow<T>(
   );
 }
 
-async function rebuild({ io, connection, print }: Session<object>): Promise<ExitCode> {
+async function rebuild({ io, options, connection, print }: Session<object>): Promise<ExitCode> {
   if (connection.direct === null) {
     throw new CliError(EXIT.refused, 'control.db can only be rebuilt while no server runs: stop it first.');
   }
@@ -85,7 +85,7 @@ async function rebuild({ io, connection, print }: Session<object>): Promise<Exit
     ],
     rows,
   );
-  for (const { path, reason } of failed) io.stderr.write(`${path}: ${reason}\n`);
+  if (!options.json) for (const { path, reason } of failed) io.stderr.write(`${path}: ${reason}\n`);
   print({ tenants: rows, failed }, text);
   return failed.length > 0 ? EXIT.someFailed : EXIT.ok;
 }

@@ -252,7 +252,7 @@ export function addTenantCommands(leaf: Leaf): void {
       note(
         standalone
           ? "It stands alone: cp is safe until the tenant's next request."
-          : `${path} has a -wal beside it: another program has it open, and a plain cp would not be whole.`,
+          : `${path} does not stand alone: another program has it open, or it is just being copied; a plain cp would not be whole.`,
       );
       return standalone ? EXIT.ok : EXIT.refused;
     },

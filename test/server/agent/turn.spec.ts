@@ -55,6 +55,24 @@ describe('a turn', () => {
     return { turn, result, client, gate, told };
   };
 
+  it('never lets a stored config change who is asked, or what is charged', async () => {
+    const hostile = await world.tenant({
+      modelConfig: {
+        provider: 'openai',
+        model: 'gpt-test',
+        seed: 7,
+        n: 100,
+        service_tier: 'priority',
+        'Base-URL': 'http://127.0.0.1:1',
+        web_search_options: {},
+      },
+    });
+    await take(world.agent, hostile.request('hi'));
+    expect(world.upstream.requests[0]?.body).to.have.all.keys(
+      ...['model', 'messages', 'stream', 'stream_options', 'seed'],
+    );
+  });
+
   it('renders the template, sends history and tools, and gives the answer and its figures', async () => {
     world.upstream.script({ text: ['Hel', 'lo'], usage: { input: 31, output: 9, cached: 3, reasoning: 2 } });
     const { answer, events } = await take(

@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { announcedUrl, openDataFolder } from '../../../server/data-folder.ts';
+import { announce, announced, newRunSecret, openDataFolder, proofOf } from '../../../server/data-folder.ts';
 import { cli } from '../../support/cli.ts';
-import { startTestServer } from '../../support/http.ts';
+import { type Json, startTestServer } from '../../support/http.ts';
 import { startProcess, startServerProcess } from '../../support/process.ts';
-import { temporaryFolder } from '../../support/tenants.ts';
+import { ManualClock, temporaryFolder } from '../../support/tenants.ts';
 
 const MAIN = 'server/cli/main.ts';
 
@@ -91,14 +94,91 @@ describe('a command', () => {
       env: { DATA_DIR: dataDir, PORT: '0', ADMIN_TOKEN: 'a token of mine 1' },
     });
     const path = join(dataDir, 'server.json');
-    expect(JSON.parse(readFileSync(path, 'utf8'))).to.deep.equal({ url: server.url, pid: server.child.pid });
+    const written = JSON.parse(readFileSync(path, 'utf8'));
+    expect(written).to.include({ url: server.url, pid: server.child.pid });
+    expect(written.run_secret).to.match(/^[\w-]{43}$/);
     expect(statSync(path).mode & 0o777).to.equal(0o600);
     const env = { DATA_DIR: dataDir, ADMIN_TOKEN: 'a token of mine 1' };
     expect((await cli(['status', '--json'], { env })).json.server).to.equal('running');
     await server.end('SIGKILL');
     // What a killed server has left is not believed.
-    expect(announcedUrl(dataDir)).to.equal(server.url);
+    expect(announced(dataDir)?.url).to.equal(server.url);
     expect((await cli(['status', '--json'], { env })).json.server).to.equal('not running');
+  });
+
+  it('sends no token to whoever listens where a killed server did', async () => {
+    const given: unknown[] = [];
+    const stranger = createHttpServer((request, response) => {
+      given.push(request.headers.authorization);
+      // As if it were a server of ours, but of another run.
+      response.setHeader('X-Nimblesite-Proof', proofOf('another-run', 'challenge'));
+      response.end('{"status":"ok"}');
+    });
+    stranger.listen(0, '127.0.0.1');
+    await once(stranger, 'listening');
+    const { release } = openDataFolder(dataDir);
+    try {
+      const { port } = stranger.address() as AddressInfo;
+      announce(dataDir, { url: `http://127.0.0.1:${port}`, runSecret: newRunSecret() });
+      const env = { DATA_DIR: dataDir, ADMIN_TOKEN: 'test-admin-token-0123456789' };
+      const { code, stderr } = await cli(['status'], { env });
+      expect(code, stderr).to.equal(4);
+      expect(given, 'it was asked who it is, and was told nothing').to.deep.equal([undefined]);
+    } finally {
+      release();
+      stranger.close();
+    }
+    // Whoever takes the folder next believes none of it.
+    openDataFolder(dataDir).release();
+    expect(existsSync(join(dataDir, 'server.json'))).to.equal(false);
+  });
+
+  it('lets nothing expire that the server would keep, and leaves what is unfinished', async () => {
+    // Forty days ago, and more.
+    const clock = new ManualClock();
+    const server = await startTestServer({ dataDir, clock, env: { TRASH_DAYS: '365' } });
+    const kept = await server.createTenant({ name: 'Kept' });
+    for (let count = 0; count < 3; count += 1) {
+      await server.admin.post(`/api/v1/admin/tenants/${kept.id}/backups`, {});
+      clock.advance(1000);
+    }
+    const gone = await server.createTenant({ name: 'Gone' });
+    await server.admin.delete(`/api/v1/admin/tenants/${gone.id}`);
+    await server.close();
+    const unfinished = join(dataDir, 'tmp', 'half.db');
+    writeFileSync(unfinished, '', { mode: 0o600 });
+
+    const env = { DATA_DIR: dataDir, BACKUP_KEEP: '1', BACKUP_KEEP_DAILY: '0', BACKUP_KEEP_WEEKLY: '0' };
+    for (const argv of [['status'], ['doctor'], ['tenant', 'backup', 'Kept']]) {
+      const { code, stderr } = await cli(argv, { env });
+      expect([code, stderr], argv.join(' ')).to.deep.equal([0, '']);
+    }
+    expect((await cli(['tenant', 'backups', 'Kept', '--json'], { env })).json)
+      .to.have.property('data')
+      .with.length(4);
+    expect((await cli(['tenant', 'undelete', 'Gone'], { env })).code).to.equal(0);
+    expect(existsSync(unfinished)).to.equal(true);
+  });
+
+  it('tells an error as one JSON object with --json', async () => {
+    const env = { DATA_DIR: dataDir };
+    const failures: [string[], number, string][] = [
+      [['status'], 3, 'not_found'],
+      [['status', '--nonsense'], 2, 'usage'],
+      [['tenant', 'nonsense'], 2, 'usage'],
+    ];
+    for (const [argv, code, errorCode] of failures) {
+      const told = await cli([...argv, '--json'], { env });
+      const { error } = JSON.parse(told.stderr) as { error: Json };
+      expect([told.code, told.stdout, error.code], told.stderr).to.deep.equal([code, '', errorCode]);
+      expect(error.message).to.be.a('string').and.not.equal('');
+    }
+    await cli(['tenant', 'create', 'Acme'], { env });
+    const refused = await cli(['tenant', 'set', 'Acme', '--limit', 'storage_bytes_max=-1', '--json'], {
+      env,
+    });
+    expect(refused.code).to.equal(2);
+    expect((JSON.parse(refused.stderr) as { error: Json }).error.code).to.equal('validation_failed');
   });
 
   it('runs as a program, with its result on standard output and its exit code', async () => {

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { expect } from 'chai';
-import { filesIn, inDatabase } from '../../support/files.ts';
+import { changed, filesIn, inDatabase } from '../../support/files.ts';
 import {
   type Json,
   type Reply,
@@ -353,6 +354,94 @@ describe('backups', () => {
       }
     });
 
+    it('bring back a tenant whose file was removed while it was open, and lose nothing after that', async () => {
+      await say('precious');
+      const { id } = await backUp();
+      await say('gone');
+      rmSync(join(server.dataDir, 'tenants', `${tenant.id}.db`));
+      const { status, body, text } = await restore(id);
+      expect([status, body.kept_backup_id], text).to.deep.equal([200, null]);
+      expect(await said()).to.deep.equal(['precious']);
+      expect((await say('new')).status).to.equal(200);
+      await server.close();
+      await start({ dataDir: server.dataDir });
+      tenant = { ...tenant, client: server.tenant(tenant.apiKey) };
+      expect(await said()).to.have.members(['precious', 'new']);
+    });
+
+    it('keep what they replace also where somebody has worked on the file', async () => {
+      await say('precious');
+      const { id } = await backUp();
+      await say('later');
+      await server.close();
+      const db = new Database(join(server.dataDir, 'tenants', `${tenant.id}.db`));
+      db.exec('CREATE TABLE notes (text TEXT)');
+      db.close();
+      await start({ dataDir: server.dataDir });
+      tenant = { ...tenant, client: server.tenant(tenant.apiKey) };
+      const { body } = await restore(id);
+      expect(await said()).to.deep.equal(['precious']);
+      inDatabase((await download(body.kept_backup_id)).bytes, (kept) => {
+        expect(kept.prepare('SELECT count(*) FROM notes, turns').pluck().get()).to.equal(0);
+        expect(kept.prepare('SELECT count(*) FROM turns').pluck().get()).to.equal(2);
+      });
+    });
+
+    it('end no turn for a backup that turns out to be bad', async () => {
+      const { id } = await backUp();
+      // Its manifest fits, its content does not.
+      const file = folder(tenant.id, `${id}.db`);
+      const bytes = changed(readFileSync(file), 'CREATE TABLE extra (id INTEGER)');
+      writeFileSync(file, bytes);
+      const manifest = JSON.parse(readFileSync(folder(tenant.id, `${id}.json`), 'utf8'));
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      writeFileSync(
+        folder(tenant.id, `${id}.json`),
+        JSON.stringify({ ...manifest, sha256, size_bytes: bytes.length }),
+      );
+      const gate = createGate();
+      upstream.script({ text: ['half', 'whole'], hold: gate });
+      gate.release();
+      const stream = await tenant.client.stream(configId, { message: 'goes on' });
+      let last = '';
+      for await (const { event } of stream.events) {
+        if (event === 'delta' && last !== 'delta') {
+          expect(codeOf(await restore(id))).to.deep.equal([422, 'invalid_database']);
+          gate.open();
+        }
+        last = event;
+      }
+      expect(last).to.equal('done');
+      expect(await said()).to.deep.equal(['goes on']);
+    });
+
+    it('are in the audit when they are begun, and as done only when they are', async () => {
+      await say('precious');
+      const { id } = await backUp();
+      const recorded = () => {
+        const db = new Database(join(server.dataDir, 'control.db'), { readonly: true });
+        const rows = db
+          .prepare("SELECT changes FROM audit WHERE action = 'tenant.restore' ORDER BY id")
+          .pluck()
+          .all();
+        db.close();
+        return rows.map((text) => (JSON.parse(String(text)) as Json).state);
+      };
+      const { dataDir } = server;
+      await server.close();
+      writeFileSync(join(dataDir, 'tenants', `${tenant.id}.db`), 'garbage');
+      await start({ dataDir });
+      tenant = { ...tenant, client: server.tenant(tenant.apiKey) };
+      renameSync(join(dataDir, 'trash'), join(dataDir, 'trash.away'));
+      expect((await restore(id)).status).to.equal(500);
+      expect(recorded()).to.deep.equal(['begun']);
+      expect(readFileSync(join(dataDir, 'tenants', `${tenant.id}.db`), 'utf8')).to.equal('garbage');
+      renameSync(join(dataDir, 'trash.away'), join(dataDir, 'trash'));
+      expect((await restore(id)).status).to.equal(200);
+      expect(recorded()).to.deep.equal(['begun', 'begun', 'done']);
+      expect(await said()).to.deep.equal(['precious']);
+    });
+
     it('are refused for a body that names none', async () => {
       for (const body of [{}, { backup_id: 7 }, { backup_id: UNKNOWN, force: true }]) {
         expect((await server.admin.post(path('/restore'), body)).status).to.equal(422);
@@ -410,6 +499,22 @@ describe('backups', () => {
       );
     });
 
+    it('go in time also where it is restores that make them', async () => {
+      const { dataDir } = server;
+      await server.close();
+      await start({ dataDir, env: { BACKUP_KEEP: '2', BACKUP_KEEP_DAILY: '0', BACKUP_KEEP_WEEKLY: '0' } });
+      let { id } = await backUp();
+      for (let count = 0; count < 5; count += 1) {
+        clock.advance(8 * DAY_MS);
+        const { status, body } = await restore(id);
+        expect(status).to.equal(200);
+        id = body.kept_backup_id;
+      }
+      // The last restore is answered before what it makes superfluous is removed.
+      expect((await list()).length).to.be.within(2, 3);
+      expect((await list())[0]?.id).to.equal(id);
+    });
+
     it('begin by themselves where BACKUP_EVERY is set', async () => {
       const { dataDir } = server;
       await server.close();
@@ -439,5 +544,30 @@ describe('backups', () => {
     }
     expect(filesIn(dataDir).filter((name) => name.startsWith('tmp/'))).to.deep.equal([]);
     expect((await say('still served')).status).to.equal(200);
+  });
+
+  it('and all else leave the floor free together, and so does a file of a size that nobody has said', async () => {
+    const { dataDir } = server;
+    const sizeBytes = Number((await backUp()).size_bytes);
+    await server.close();
+    const floor = 256 * 1024 * 1024;
+    // Room for one copy, and not for two.
+    await start({ dataDir, diskFreeBytes: async () => floor + 1.5 * sizeBytes });
+    const clones = await Promise.all([1, 2, 3].map(() => server.admin.post(path('/clone'), { name: 'x' })));
+    expect(clones.map(({ status }) => status).sort()).to.deep.equal([201, 507, 507]);
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new Uint8Array(sizeBytes));
+        controller.close();
+      },
+    });
+    const unannounced = await server.fetch('/api/v1/admin/tenants/import?name=x', {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${server.adminToken}` },
+      body,
+      duplex: 'half',
+    } as RequestInit);
+    expect(codeOf(unannounced)).to.deep.equal([507, 'storage_quota_exceeded']);
+    expect(filesIn(dataDir).filter((name) => name.startsWith('tmp/'))).to.deep.equal([]);
   });
 });

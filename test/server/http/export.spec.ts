@@ -108,6 +108,17 @@ describe('an export', () => {
     expect(server.logs().filter(({ level }) => level === 'error')).to.deep.equal([]);
   });
 
+  it('is cut off where its tenant is purged, and nothing of it is left when that ends', async () => {
+    await grow();
+    const held = await begin();
+    const cut = new Promise((resolve) => held.once('error', resolve));
+    expect((await server.admin.delete(`/api/v1/admin/tenants/${tenant.id}?purge=true`)).status).to.equal(204);
+    expect(unfinished()).to.deep.equal([]);
+    held.resume();
+    await cut;
+    await server.logged((line) => line.route === '/api/v1/export' && line.status === 499);
+  });
+
   it('that a dead process left half done is removed at the start', async () => {
     await server.close();
     mkdirSync(`${server.dataDir}/tmp/folder`, { recursive: true });

@@ -134,6 +134,41 @@ describe('an import', () => {
     expect(files()).to.deep.equal(before);
   });
 
+  it('is refused while four others come in, and again possible once one of them has ended', async () => {
+    const begin = async () => {
+      const outgoing = httpRequest(`${server.url}/api/v1/admin/tenants/import?name=x`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${server.adminToken}`, Expect: '100-continue' },
+      });
+      // Once it is asked for its file, it is one of those that come in.
+      await new Promise<void>((resolve, reject) => {
+        outgoing.on('continue', resolve);
+        outgoing.on('error', reject);
+        outgoing.flushHeaders();
+      });
+      return outgoing;
+    };
+    const others = await Promise.all([begin(), begin(), begin(), begin()]);
+    const refused = await server.upload('x', file);
+    expect(codeOf(refused)).to.deep.equal([429, 'concurrency_limited']);
+    expect(Number(refused.headers.get('retry-after'))).to.be.greaterThan(0);
+    const statuses = await Promise.all(
+      others.map(
+        (outgoing) =>
+          new Promise((resolve, reject) => {
+            outgoing.on('response', (response) => {
+              response.resume();
+              resolve(response.statusCode);
+            });
+            outgoing.on('error', reject);
+            outgoing.end(file);
+          }),
+      ),
+    );
+    expect(statuses).to.deep.equal([201, 201, 201, 201]);
+    expect((await server.upload('x', file)).status).to.equal(201);
+  });
+
   it('leaves nothing of a client that goes away in the middle', async () => {
     const before = files();
     const outgoing = httpRequest(`${server.url}/api/v1/admin/tenants/import?name=gone`, {

@@ -1,4 +1,4 @@
-import { renameSync } from 'node:fs';
+import { mkdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { openControlPlane } from '../../../control-plane/control-plane.ts';
@@ -209,6 +209,47 @@ describe('the life of a tenant', () => {
       expect(files().some((name) => name.startsWith(`backups/${other.id}/`))).to.equal(true);
       expect((await other.client.get('/api/v1/me')).status).to.equal(200);
       expect((await tenant.client.get('/api/v1/me')).status).to.equal(401);
+    });
+
+    it('takes copies of control.db along that are damaged, instead of failing for ever', async () => {
+      const copies: string[] = [];
+      for (const name of ['missing', 'damaged', 'garbled', 'good']) {
+        await server.admin.patch(path(), { name: `${CANARY} ${name}` });
+        copies.push(String((await server.operations.backups.createOfControl())?.id));
+      }
+      const [missing, damaged, garbled, good] = copies;
+      const copy = (name: string) => join(server.dataDir, 'backups/control', name);
+      rmSync(copy(`${missing}.db`));
+      writeFileSync(copy(`${damaged}.db`), `${CANARY} is no database`);
+      writeFileSync(copy(`${garbled}.json`), CANARY);
+      expect((await server.admin.delete(path('?purge=true'))).status).to.equal(204);
+      expect(files()).to.deep.equal([`backups/control/${good}.db`, `backups/control/${good}.json`]);
+      expect(filesWith(server.dataDir, CANARY)).to.deep.equal([]);
+      const removed = server.logs().filter(({ msg }) => /copy of control.db/.test(String(msg)));
+      expect(removed.map(({ backup_id }) => backup_id).sort()).to.deep.equal(
+        [missing, damaged, garbled].sort(),
+      );
+    });
+
+    it('says so where something keeps it from that, which stops no other tenant', async () => {
+      const others = [await server.createTenant(), await server.createTenant()].map(({ id }) => id);
+      const stuck = join(server.dataDir, `trash/${tenant.id}.stuck`);
+      mkdirSync(stuck);
+      expect((await server.admin.delete(path('?purge=true'))).status).to.equal(500);
+      expect((await server.admin.delete(path('?purge=true', others[0]))).status).to.equal(204);
+      await server.admin.delete(path('', others[1]));
+      clock.advance(31 * DAY_MS);
+      const failed = server.logged(({ msg }) => msg === 'a tenant could not be purged');
+      await server.operations.background.trash.sweep();
+      expect(await failed).to.include({ tenant_id: tenant.id });
+      const left = async () =>
+        ((await server.admin.get('/api/v1/admin/tenants?status=deleted')).body.data as Json[]).map(
+          ({ id }) => id,
+        );
+      expect(await left()).to.deep.equal([tenant.id]);
+      rmdirSync(stuck);
+      await server.operations.background.trash.sweep();
+      expect(await left()).to.deep.equal([]);
     });
 
     it('refuses a query that it does not know', async () => {

@@ -9,7 +9,6 @@ import {
 import { createGate, startUpstream, type Upstream } from '../../support/upstream.ts';
 
 const MIB = 1024 * 1024;
-/** As long as one may be. */
 const PROMPT_CHARS = 100_000;
 
 describe('storage_bytes_max', () => {
@@ -20,7 +19,13 @@ describe('storage_bytes_max', () => {
 
   beforeEach(async () => {
     upstream = await startUpstream();
-    server = await startTestServer({ env: { OPENAI_API_KEY: 'k', OPENAI_BASE_URL: upstream.openaiUrl } });
+    server = await startTestServer({
+      env: {
+        OPENAI_API_KEY: 'k',
+        OPENAI_BASE_URL: upstream.openaiUrl,
+        BODY_BYTES_MAX: String(20 * MIB),
+      },
+    });
     tenant = await server.createTenant({ limits: { storage_bytes_max: MIB } });
     configId = await server.createConfig(tenant.client, {
       model_config: { provider: 'openai', model: 'gpt-test' },
@@ -75,25 +80,70 @@ describe('storage_bytes_max', () => {
     expect((await say(1)).status).to.equal(507);
   });
 
-  it('has a hard end that is a 507 and no damage', async () => {
-    await setLimit(4096);
-    let reply: Reply | undefined;
-    // Configs are not turns: nothing but the hard end stops them.
-    for (let count = 0; reply?.status !== 507 && count < 600; count += 1) {
-      reply = await tenant.client.post('/api/v1/configs', {
-        name: `large ${count}`,
-        system_prompt: 'x'.repeat(PROMPT_CHARS),
-        model_config: { provider: 'demo', model: 'demo' },
-      });
+  it('refuses whatever would grow, so that a turn that has begun still settles', async () => {
+    const conversation = String((await say(1)).body.conversation_id);
+    const patchConversation = (body: object) =>
+      tenant.client.patch(`/api/v1/conversations/${conversation}`, body);
+    expect((await patchConversation({ metadata: { note: 'x'.repeat(1000) } })).status).to.equal(200);
+    const gate = createGate();
+    upstream.script({ text: 'y'.repeat(MIB), hold: gate });
+    const turn = say(10);
+    await upstream.received(2);
+
+    const made = await fillWithConfigs();
+    expect(made).to.be.within(1, 12);
+    const asked: [string, () => Promise<Reply>][] = [
+      ['create', () => createLarge('one more')],
+      ['update', () => tenant.client.patch(`/api/v1/configs/${configId}`, { system_prompt: 'x' })],
+      ['rollback', () => tenant.client.post(`/api/v1/configs/${configId}/rollback`, { version: 1 })],
+      ['metadata', () => patchConversation({ metadata: { more: 'x' } })],
+      ['title', () => patchConversation({ title: 'A title' })],
+    ];
+    for (const [what, ask] of asked) {
+      expect(codeOf(await ask()), what).to.deep.equal([507, 'storage_quota_exceeded']);
     }
-    expect(codeOf(reply as Reply)).to.deep.equal([507, 'storage_quota_exceeded']);
-    expect((await tenant.client.get('/api/v1/configs?limit=1')).status).to.equal(200);
-    expect((await tenant.client.delete(`/api/v1/configs/${configId}`)).status).to.equal(204);
-    await setLimit(null);
-    const after = await tenant.client.post('/api/v1/configs', {
-      name: 'fits again',
+    const unchanged = await tenant.client.patch(`/api/v1/configs/${configId}`, {});
+    expect([unchanged.status, unchanged.body.version]).to.deep.equal([200, 1]);
+    expect((await patchConversation({ metadata: { note: null } })).body.metadata).to.deep.equal({});
+
+    gate.open();
+    const answered = await turn;
+    expect([answered.status, String(answered.body.response).length]).to.deep.equal([200, MIB]);
+    await setLimit(4 * MIB);
+    expect((await createLarge('fits again')).status).to.equal(201);
+  });
+
+  it('has a hard end that is a 507 and no damage', async () => {
+    const gate = createGate();
+    const held = { text: 'y', hold: gate };
+    upstream.script(held, held);
+    // Each has room for itself, but not for both.
+    const turns = [say(17 * MIB), say(17 * MIB)];
+    await upstream.received(2);
+    gate.open();
+    const replies = await Promise.all(turns);
+    expect(replies.map(({ status }) => status).sort()).to.deep.equal([200, 507]);
+    expect(replies.find(({ status }) => status === 507)?.body.code).to.equal('storage_quota_exceeded');
+    const logs = (await tenant.client.get('/api/v1/logs')).body.data as Json[];
+    expect(logs.map(({ error_code }) => error_code)).to.have.members([null, 'storage_quota_exceeded']);
+    const [kept, ...others] = await conversations();
+    expect([kept?.message_count, others.length]).to.deep.equal([2, 0]);
+    expect((await tenant.client.delete(`/api/v1/conversations/${kept?.id}`)).status).to.equal(204);
+    expect((await say(1)).status).to.equal(200);
+  });
+
+  const createLarge = (name: string) =>
+    tenant.client.post('/api/v1/configs', {
+      name,
+      system_prompt: 'x'.repeat(PROMPT_CHARS),
       model_config: { provider: 'demo', model: 'demo' },
     });
-    expect(after.status, after.text).to.equal(201);
-  });
+  /** Makes configs until one is refused, and gives how many there were. */
+  const fillWithConfigs = async (): Promise<number> => {
+    for (let count = 0; count < 30; count += 1) {
+      const reply = await createLarge(`large ${count}`);
+      if (reply.status !== 201) return count;
+    }
+    return Number.POSITIVE_INFINITY;
+  };
 });
