@@ -463,7 +463,8 @@ describe('backups', () => {
       await tenant.client.get('/api/v1/conversations');
       expect((await run()).made, 'a look is no change').to.equal(0);
       const copies = filesIn(folder('control')).filter((name) => name.endsWith('.json'));
-      expect(copies, 'of four runs, two found it changed').to.have.length(2);
+      // Copied before the tenants, it has the rows of a run's backups in the audit only the next time.
+      expect(copies, 'of four runs, three found it changed').to.have.length(3);
     });
 
     it('do not begin a second run beside the first', async () => {

@@ -127,13 +127,16 @@ describe('an export', () => {
     expect(unfinished()).to.deep.equal([]);
   });
 
-  it('is described without being sent to who asks for the head', async () => {
-    const reply = await server.fetch('/api/v1/export', {
-      method: 'HEAD',
-      headers: { 'X-API-Key': tenant.apiKey },
-    });
-    expect([reply.status, reply.text]).to.deep.equal([200, '']);
-    expect(Number(reply.headers.get('content-length'))).to.be.greaterThan(4096);
+  it('is not made for who asks for the head alone', async () => {
+    const before = filesIn(server.dataDir);
+    for (const path of ['/api/v1/export', adminPath()]) {
+      const { status, headers } = await fetch(`${server.url}${path}`, {
+        method: 'HEAD',
+        headers: { 'X-API-Key': tenant.apiKey, Authorization: `Bearer ${server.adminToken}` },
+      });
+      expect([status, headers.get('allow')], path).to.deep.equal([405, 'GET, OPTIONS']);
+    }
+    expect(filesIn(server.dataDir)).to.deep.equal(before);
     expect((await server.download(adminPath())).status, 'and lets the next one begin').to.equal(200);
   });
 
