@@ -15,7 +15,7 @@ import { chooseOperations, type Operation, shuffled } from './operations.ts';
 import { processesOf } from './orphans.ts';
 import { backUpSome, exportTwo, populate, purgeAll } from './population.ts';
 
-const ROUNDS = Number(process.env.CRASH_ROUNDS ?? 3);
+const ROUNDS = Number(process.env.CRASH_ROUNDS ?? 5);
 /** In the name of the test, and so in each failure; set it to see that one again. */
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1_000_000);
 /** The server is killed at most so long after all operations have begun, in which most of them end; */
