@@ -204,6 +204,8 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       synchronous: config.durability === 'full' ? 'FULL' : 'NORMAL',
       ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),
       storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),
+      // Made below, with this engine. Until then no file is opened but the demo's, which is new.
+      keepBeforeRewrite: (tenantId, copy) => operations.keepBeforeMigration(tenantId, copy),
       log,
     });
     opened.push(() => engine.close());
@@ -236,8 +238,14 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
 
     const { internalAdminToken } = overrides;
     const isInternal = internalAdminToken !== undefined;
+    if (folder.controlIsLost && !isInternal) {
+      log.warn(
+        { folder: folder.tenants },
+        "control.db is missing or empty, so that no key opens these tenants' files: stop the server and put a copy from backups/control/ in its place, or run `nimblesite doctor --rebuild-control`",
+      );
+    }
     // The token is stored last: a first start that ends before it can show what it made is made again.
-    const isFirst = !isInternal && !control.hasAdminToken() && hasNoTenants(control);
+    const isFirst = !isInternal && !folder.controlIsLost && !control.hasAdminToken() && hasNoTenants(control);
     const demo = isFirst ? await makeDemo(control, engine, ids) : null;
     if (config.adminToken !== null) await control.setAdminToken(config.adminToken);
     const adminToken = isInternal ? null : await control.ensureAdminToken();
@@ -271,7 +279,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
 
     const fleet = createFleet({
       engine,
-      dataDir: config.dataDir,
+      quarantine: operations.quarantine,
       migrateOne: operations.migrate,
     });
     const doctor = createDoctor({

@@ -63,7 +63,8 @@ export interface TenantEngine {
   /** Makes the tenant's empty database. It is there whole, or not at all. */
   create(tenant: TenantName): Promise<void>;
   /**
-   * Runs `work` on the tenant's store and gives back what it returns. The store must not be kept past that.
+   * Runs `work` on the tenant's store and gives back what it returns. The store must not be kept past that. A database
+   * of an earlier release is migrated first, as by `migrate`; all who ask for it meanwhile wait for the one migration.
    * @throws `tenant_unavailable` when the database is missing, damaged, newer than this program or not this tenant's.
    */
   use<T>(tenantId: string, work: (store: TenantStore) => T | Promise<T>): Promise<T>;
@@ -112,14 +113,11 @@ export interface TenantEngine {
   /** Looks at the tenant's file off the event loop, without changing it. */
   check(tenantId: string): Promise<CheckReport>;
   /**
-   * Brings the tenant's file to the latest schema, off the event loop. One that is there costs a look. Where tables
-   * would be rewritten, a copy of the file as it was is first put at the new path `keepAt`, if one is given; open
+   * Brings the tenant's file to the latest schema, off the event loop, as its first use would. One that is there costs
+   * a look. Where tables are rewritten, a copy of the file as it was is kept first, if the engine was told where; open
    * turns stay open in it. @throws what is wrong; the file is at its old version then
    */
-  migrate(
-    tenantId: string,
-    options?: { keepAt?: string | null },
-  ): Promise<{ from: number; to: number; kept: FileReport | null }>;
+  migrate(tenantId: string): Promise<{ from: number; to: number }>;
   /** When the tenant's data were last written, in epoch milliseconds, and how large they are on the disk. */
   stat(tenantId: string): Promise<{ changedAt: number; sizeBytes: number }>;
   /** As `check`, for a tenant's file that lies elsewhere and that nobody has open. */

@@ -141,6 +141,8 @@ export interface TurnRequest {
   historyBytesMax: number;
   /** A file that takes so much admits no turn; null is no limit. */
   storageBytesMax: number | null;
+  /** What the tenant's running turns and this one are expected to add; see `expectedBytes`. */
+  storageBytesReserved: number;
   /** Called inside the transaction with the config that the turn would use; throws to refuse the turn. Pure. */
   admit(config: Config): void;
   /** Whether a turn of this run is still at work; one that is not was lost and no longer blocks. */

@@ -2,6 +2,8 @@ import { Fault } from '../../tenant-schema/fault.ts';
 
 interface RunningTurn {
   tenantId: string;
+  /** What it is expected to add to the tenant's data. */
+  bytes: number;
   controller: AbortController;
   settled: Promise<void>;
   settle(): void;
@@ -10,6 +12,8 @@ interface RunningTurn {
 /** The turns at work in this process, from their admission until they are settled. */
 export class RunningTurns {
   readonly #turns = new Map<string, RunningTurn>();
+  /** The sum of `bytes` by tenant; none where no turn runs. */
+  readonly #bytes = new Map<string, number>();
   /** Tenants whose turns may not begin; those that would wait for the promise. */
   readonly #paused = new Map<string, Promise<void>>();
 
@@ -17,18 +21,29 @@ export class RunningTurns {
     return this.#turns.has(turnId);
   }
 
-  add(turnId: string, tenantId: string, controller: AbortController): void {
+  /** What the tenant's turns are expected to add to its data. */
+  bytesOf(tenantId: string): number {
+    return this.#bytes.get(tenantId) ?? 0;
+  }
+
+  add(turnId: string, { tenantId, bytes, controller }: Omit<RunningTurn, 'settled' | 'settle'>): void {
     let settle = (): void => {};
     const settled = new Promise<void>((resolve) => {
       settle = resolve;
     });
-    this.#turns.set(turnId, { tenantId, controller, settled, settle });
+    this.#turns.set(turnId, { tenantId, bytes, controller, settled, settle });
+    this.#bytes.set(tenantId, this.bytesOf(tenantId) + bytes);
   }
 
   /** To be called when the turn is settled, whatever its end. */
   remove(turnId: string): void {
-    this.#turns.get(turnId)?.settle();
+    const turn = this.#turns.get(turnId);
+    if (!turn) return;
     this.#turns.delete(turnId);
+    const left = this.bytesOf(turn.tenantId) - turn.bytes;
+    if (left > 0) this.#bytes.set(turn.tenantId, left);
+    else this.#bytes.delete(turn.tenantId);
+    turn.settle();
   }
 
   isPaused(tenantId: string): boolean {

@@ -5,6 +5,7 @@ import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import { isRefusedParameter } from '../../tenant-schema/model-config.ts';
+import { expectedBytes } from '../../tenant-schema/room.ts';
 import type {
   BegunTurn,
   Config,
@@ -21,6 +22,7 @@ import type { Agent, ChatAnswer, ChatRequest, Turn, TurnEvent } from './agent.ts
 import { Answer } from './answer.ts';
 import { RunningTurns } from './running.ts';
 import { renderTemplate } from './template.ts';
+import { UnsettledTurns } from './unsettled.ts';
 
 /** How long the end of a turn waits for a locked file, again and again, before it is given up. */
 const SETTLE_WAITS_MS = [20, 50, 100, 200, 500, 1000, 1000, 1000, 2000, 2000];
@@ -45,6 +47,7 @@ export interface AgentParts {
 export function createAgent(parts: AgentParts): Agent {
   const { engine, providers, clock } = parts;
   const running = new RunningTurns();
+  const unsettled = new UnsettledTurns(engine);
 
   return {
     isRunning: (turnId) => running.has(turnId),
@@ -52,9 +55,11 @@ export function createAgent(parts: AgentParts): Agent {
     async begin(request) {
       const tenantId = request.identity.tenant.id;
       const controller = new AbortController();
+      const bytes = expectedBytes(request.input);
       let system = '';
       for (;;) {
         await running.unpaused(tenantId);
+        await unsettled.settle(tenantId);
         const begun = await engine.use(tenantId, (store) => {
           // A pause may have begun while a handle was waited for.
           if (running.isPaused(tenantId)) return null;
@@ -67,6 +72,7 @@ export function createAgent(parts: AgentParts): Agent {
             input: request.input,
             historyBytesMax: parts.historyBytesMax,
             storageBytesMax: request.identity.tenant.limits.storage_bytes_max,
+            storageBytesReserved: running.bytesOf(tenantId) + bytes,
             admit(config) {
               requireProvider(config, request.identity, providers);
               // Here, where what is wrong with it still refuses the turn.
@@ -75,17 +81,21 @@ export function createAgent(parts: AgentParts): Agent {
             isRunning: (turnId) => running.has(turnId),
           });
           // In the same tick as the transaction, so that no other turn can take this one for lost.
-          running.add(turn.id, tenantId, controller);
+          running.add(turn.id, { tenantId, bytes, controller });
           return turn;
         });
         if (begun) {
-          return createTurn(parts, { tenantId, begun, system, controller }, () => running.remove(begun.id));
+          const admitted = { tenantId, begun, system, controller };
+          return createTurn(parts, admitted, unsettled, () => running.remove(begun.id));
         }
       }
     },
 
     paused: (tenantId, reason, work) => running.paused(tenantId, reason, work),
-    drain: (deadlineMs) => running.drain(deadlineMs),
+    async drain(deadlineMs) {
+      await running.drain(deadlineMs);
+      await unsettled.settleAll();
+    },
   };
 }
 
@@ -118,7 +128,12 @@ interface AdmittedTurn {
   controller: AbortController;
 }
 
-function createTurn(parts: AgentParts, admitted: AdmittedTurn, onSettled: () => void): Turn {
+function createTurn(
+  parts: AgentParts,
+  admitted: AdmittedTurn,
+  unsettled: UnsettledTurns,
+  onSettled: () => void,
+): Turn {
   const { clock } = parts;
   const { tenantId, begun, controller } = admitted;
   const provider = begun.config.modelConfig.provider as ProviderName;
@@ -200,19 +215,20 @@ function createTurn(parts: AgentParts, admitted: AdmittedTurn, onSettled: () => 
     const status = aborted ? 'aborted' : 'error';
     const errorCode = fault.code;
     const end = figures(answer.brokenUsage(aborted));
+    const write = (store: TenantStore): boolean =>
+      aborted && answer.hasText
+        ? store.finishTurn(begun, {
+            ...end,
+            status: 'aborted',
+            errorCode,
+            messages: [...begun.input, answer.toPartialMessage(begun.messageId)],
+          })
+        : store.failTurn(begun, { ...end, status, errorCode });
     try {
-      await settle((store) =>
-        aborted && answer.hasText
-          ? store.finishTurn(begun, {
-              ...end,
-              status: 'aborted',
-              errorCode,
-              messages: [...begun.input, answer.toPartialMessage(begun.messageId)],
-            })
-          : store.failTurn(begun, { ...end, status, errorCode }),
-      );
+      await settle(write);
     } catch (error) {
-      // The open turn is no longer running and is closed by whoever touches its conversation next.
+      // The open turn is no longer running: where its end cannot be kept, whoever touches its conversation closes it.
+      unsettled.add(tenantId, write, error);
       parts.log.error({ err: error, tenant_id: tenantId, turn_id: begun.id }, 'a turn could not be settled');
     }
     report(status, end);

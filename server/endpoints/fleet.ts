@@ -18,7 +18,7 @@ const fleetStatus = z.strictObject({
 });
 
 const migrateInput = z.strictObject({
-  /** Tenants at a time. */
+  /** Tenants at a time; two files are worked on at once, and more tenants only keep those two busy. */
   parallel: z.number().int().min(1).max(64).optional(),
 });
 const migrated = z.strictObject({ migrated: count, current: count, failed: z.array(quarantined) });

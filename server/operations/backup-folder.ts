@@ -19,7 +19,13 @@ export interface Backup {
   rows: Record<string, number>;
   /** What `TenantEngine.stat` said of the tenant's file just before; null where nobody asked. */
   sourceChangedAt: number | null;
+  /** Of a copy of control.db, what `ControlCopy` says; null elsewhere, and where the copy was rewritten since. */
+  contentSha256: string | null;
 }
+
+/** What is known of a backup before it is made. */
+export type NewBackup = Pick<Backup, 'id' | 'createdAt' | 'trigger' | 'sourceChangedAt'> &
+  Partial<Pick<Backup, 'contentSha256'>>;
 
 /** The manifest beside a backup, as JSON. */
 interface Manifest {
@@ -34,6 +40,7 @@ interface Manifest {
   sha256: string;
   trigger: BackupTrigger;
   source_changed_at: number | null;
+  content_sha256?: string;
 }
 
 /**
@@ -69,27 +76,46 @@ export function createBackupFolder(folder: string) {
     return newest === undefined ? null : read(owner, newest);
   };
 
+  /** Backups that are made at this moment by somebody who is not in the owner's turn. */
+  const underWay = new Set<string>();
+
   /** What a crash has left: a file that got no manifest, or half of one. */
   const removeLeftovers = async (owner: string): Promise<void> => {
     const whole = new Set(await idsOf(owner));
     for (const name of await readdir(folderOf(owner))) {
+      if (underWay.has(name.split('.')[0] ?? '')) continue;
       const isOrphan =
         name.endsWith('.db') && isId(basename(name, '.db')) && !whole.has(basename(name, '.db'));
       if (isOrphan || name.endsWith('.tmp')) await rm(join(folderOf(owner), name), { force: true });
     }
   };
 
-  const prepare = async (owner: string): Promise<void> => {
-    // The folder's own name must be on the disk too before what is in it counts as there.
+  /** False where the folder was there. */
+  const makeFolder = async (owner: string): Promise<boolean> => {
     const made = await mkdir(folderOf(owner), { recursive: true, mode: 0o700 });
-    if (made === undefined) await removeLeftovers(owner);
-    else await syncFolder(folder);
+    // The folder's own name must be on the disk too before what is in it counts as there.
+    if (made !== undefined) await syncFolder(folder);
+    return made !== undefined;
+  };
+
+  const prepare = async (owner: string): Promise<void> => {
+    if (!(await makeFolder(owner))) await removeLeftovers(owner);
+  };
+
+  const outOfTurn = async <T>(owner: string, id: string, work: () => Promise<T>): Promise<T> => {
+    underWay.add(id);
+    try {
+      await makeFolder(owner);
+      return await work();
+    } finally {
+      underWay.delete(id);
+    }
   };
 
   const publish = (
     owner: string,
     tenant: Manifest['tenant'],
-    backup: Pick<Backup, 'id' | 'createdAt' | 'trigger' | 'sourceChangedAt'>,
+    backup: NewBackup,
     report: FileReport,
   ): Promise<void> => {
     const manifest: Manifest = {
@@ -102,6 +128,7 @@ export function createBackupFolder(folder: string) {
       sha256: report.sha256,
       trigger: backup.trigger,
       source_changed_at: backup.sourceChangedAt,
+      ...(backup.contentSha256 != null && { content_sha256: backup.contentSha256 }),
     };
     return writeWhole(manifestOf(owner, backup.id), `${JSON.stringify(manifest, null, 2)}\n`);
   };
@@ -123,6 +150,8 @@ export function createBackupFolder(folder: string) {
     latest,
     /** Makes the folder where it is missing, and removes what a crash has left in it. Only in the owner's turn. */
     prepare,
+    /** As `prepare`, for `work` that makes this one backup while others may be made in the owner's turn. */
+    outOfTurn,
     /** Makes a backup of a file that lies in its place, whole and on the disk. */
     publish,
     remove,
@@ -138,6 +167,7 @@ const toBackup = (manifest: Manifest): Backup => ({
   trigger: manifest.trigger,
   rows: manifest.row_counts,
   sourceChangedAt: manifest.source_changed_at,
+  contentSha256: manifest.content_sha256 ?? null,
 });
 
 const isMissing = (error: unknown): boolean =>

@@ -1,5 +1,5 @@
 import { rename, rm } from 'node:fs/promises';
-import type { Actor, ControlPlane } from '../../control-plane/types.ts';
+import type { Actor, ControlCopy, ControlPlane } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { FileReport, TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault, notFound } from '../../tenant-schema/fault.ts';
@@ -9,6 +9,7 @@ import { JobEndedError } from '../../tenant-schema/sqlite/file-worker.ts';
 import type { Listing, Page } from '../../tenant-schema/store.ts';
 import { type Backup, createBackupFolder } from './backup-folder.ts';
 import { type Disk, filling, syncFolder } from './disk.ts';
+import { isLive } from './doctor.ts';
 import type { InTurn } from './in-turn.ts';
 import { expired, type Retention } from './retention.ts';
 
@@ -26,8 +27,12 @@ export interface Backups {
   get(tenantId: string, backupId: string): Promise<StoredBackup>;
   /** The newest backup, whoever asked for it, tenant deleted or not. */
   latest(tenantId: string): Promise<Backup | null>;
-  /** Copies control.db; gives null where the latest copy holds the same. */
-  createOfControl(): Promise<Backup | null>;
+  /** Copies control.db, whole and checked when this resolves. */
+  createOfControl(actor: Actor): Promise<Backup>;
+  /** As `createOfControl`, for the schedule; gives null where the latest copy holds the same. */
+  createOfControlIfChanged(actor: Actor): Promise<Backup | null>;
+  /** The copies of control.db, newest first. */
+  listOfControl(page: Page): Promise<Listing<Backup>>;
   /** Takes the purged tenants out of every copy of control.db; may be done again where it was cut short. */
   forget(tenantIds: readonly string[]): Promise<void>;
 
@@ -35,8 +40,13 @@ export interface Backups {
   reserve(
     tenantId: string,
   ): Promise<{ id: string; path: string; publish(report: FileReport): Promise<void> }>;
-  /** Makes a backup of the copy at `path` that a migration has kept. Only in the tenant's turn. */
-  adopt(tenantId: string, path: string, report: FileReport): Promise<void>;
+  /**
+   * Makes a backup of what `copy` puts at a path, before the tenant's file is migrated: killed after that, the file is
+   * as it was or there is a backup of it. It stays where the migration fails, and serves the next one as long as the
+   * file does not change. Does not wait for the tenant's turn, in which somebody may wait for this migration. A file
+   * that is not a tenant's has no place for backups: none is made.
+   */
+  keepBeforeMigration(tenantId: string, copy: (target: string) => Promise<FileReport>): Promise<void>;
   /** Removes all backups of a tenant for good. */
   removeAll(tenantId: string): Promise<void>;
 }
@@ -78,10 +88,27 @@ export function createBackups(parts: BackupParts): Backups {
   /** As `publish` of the folder, for a file that is of no use where it does not become a backup. */
   const publishNew: typeof stored.publish = async (owner, tenant, backup, report) => {
     try {
-      await stored.publish(owner, tenant, backup, report);
+      await filling(() => stored.publish(owner, tenant, backup, report));
     } catch (error) {
       // What cannot be removed now is by the next backup.
       await stored.remove(owner, backup.id).catch(() => undefined);
+      throw error;
+    }
+  };
+
+  /** Enters a new backup in the audit table; where that takes no row, there is no backup either. */
+  const record = async (
+    owner: string,
+    { id: targetId, trigger }: Pick<Backup, 'id' | 'trigger'>,
+    { sha256, sizeBytes }: Pick<FileReport, 'sha256' | 'sizeBytes'>,
+    actor: Actor,
+  ): Promise<void> => {
+    const tenantId = owner === CONTROL ? null : owner;
+    const changes = { trigger, sha256, size_bytes: sizeBytes };
+    try {
+      control.recordFileEvent({ action: 'backup.create', tenantId, targetId, changes }, actor);
+    } catch (error) {
+      await stored.remove(owner, targetId);
       throw error;
     }
   };
@@ -111,20 +138,48 @@ export function createBackups(parts: BackupParts): Backups {
         filling(() => engine.snapshot(owner, stored.databaseOf(owner, created.id))),
       );
       await publishNew(owner, { id: owner, name }, created, report);
-      const { sha256, sizeBytes: backupBytes } = report;
-      control.recordFileEvent(
-        {
-          action: 'backup.create',
-          tenantId: owner,
-          targetId: created.id,
-          changes: { trigger, sha256, size_bytes: backupBytes },
-        },
-        actor,
-      );
+      await record(owner, created, report, actor);
       await applyRetention(owner, created.id);
-      return { ...created, ...report };
+      return { contentSha256: null, ...created, ...report };
     });
   };
+
+  const listOf = async (owner: string, page: Page): Promise<Listing<Backup>> => {
+    const before = idBound(page.cursor);
+    const wanted = (await stored.idsOf(owner)).filter((id) => id < before).slice(0, page.limit + 1);
+    return pageOf(await stored.readAll(owner, wanted), page.limit, ({ id }) => id);
+  };
+
+  /** @returns null for a copy that is not wanted, of which nothing is left then */
+  const copyControl = (
+    trigger: 'manual' | 'schedule',
+    actor: Actor,
+    isWanted: (copy: ControlCopy, latest: Backup | null) => boolean,
+  ): Promise<Backup | null> =>
+    inTurn(CONTROL, async () => {
+      await stored.prepare(CONTROL);
+      const latest = await stored.latest(CONTROL);
+      const started = { id: ids(), createdAt: clock.now(), trigger, sourceChangedAt: null };
+      const path = stored.databaseOf(CONTROL, started.id);
+      const report = await disk
+        // As large as the one before; how large the first will be, nobody knows.
+        .reserving(latest?.sizeBytes ?? 1, () => filling(() => control.snapshot(path)))
+        .catch(async (error: unknown) => {
+          await rm(path, { force: true });
+          throw error;
+        });
+      if (!isWanted(report, latest)) {
+        await rm(path);
+        return null;
+      }
+      // Renamed by nobody, so its name may not be on the disk yet.
+      await syncFolder(stored.folderOf(CONTROL));
+      const created = { ...started, contentSha256: report.contentSha256 };
+      await publishNew(CONTROL, null, created, report);
+      await record(CONTROL, created, report, actor);
+      await applyRetention(CONTROL, created.id);
+      return { ...created, ...report };
+    });
 
   return {
     create,
@@ -132,9 +187,7 @@ export function createBackups(parts: BackupParts): Backups {
 
     async list(tenantId, page) {
       const { id: owner } = control.getTenant(tenantId);
-      const before = idBound(page.cursor);
-      const wanted = (await stored.idsOf(owner)).filter((id) => id < before).slice(0, page.limit + 1);
-      return pageOf(await stored.readAll(owner, wanted), page.limit, ({ id }) => id);
+      return listOf(owner, page);
     },
 
     async get(tenantId, backupId) {
@@ -144,30 +197,14 @@ export function createBackups(parts: BackupParts): Backups {
       return { ...backup, path: stored.databaseOf(owner, backupId) };
     },
 
-    createOfControl: () =>
-      inTurn(CONTROL, async () => {
-        await stored.prepare(CONTROL);
-        const before = await stored.latest(CONTROL);
-        const created = {
-          id: ids(),
-          createdAt: clock.now(),
-          trigger: 'schedule',
-          sourceChangedAt: null,
-        } as const;
-        const path = stored.databaseOf(CONTROL, created.id);
-        const report = await disk.reserving(before?.sizeBytes ?? 0, () =>
-          filling(() => control.snapshot(path)),
-        );
-        if (report.sha256 === before?.sha256) {
-          await rm(path);
-          return null;
-        }
-        // Renamed by nobody, so its name may not be on the disk yet.
-        await syncFolder(stored.folderOf(CONTROL));
-        await publishNew(CONTROL, null, created, report);
-        await applyRetention(CONTROL, created.id);
-        return { ...created, ...report };
-      }),
+    async createOfControl(actor) {
+      const made = await copyControl('manual', actor, () => true);
+      if (!made) throw new Error('A copy that is wanted in any case was not kept.');
+      return made;
+    },
+    createOfControlIfChanged: (actor) =>
+      copyControl('schedule', actor, (copy, latest) => copy.contentSha256 !== latest?.contentSha256),
+    listOfControl: (page) => listOf(CONTROL, page),
 
     forget: (tenantIds) =>
       inTurn(CONTROL, async () => {
@@ -186,7 +223,7 @@ export function createBackups(parts: BackupParts): Backups {
               const report = await filling(() => copy(path, without));
               // Between the two the manifest is another file's; the purge is not at its end yet and comes by again.
               await rename(without, path);
-              await stored.publish(CONTROL, null, backup, report);
+              await stored.publish(CONTROL, null, { ...backup, contentSha256: null }, report);
             } catch (error) {
               // Not the copy's fault; the purge comes by again.
               if (isPassing(error)) throw error;
@@ -216,19 +253,28 @@ export function createBackups(parts: BackupParts): Backups {
       };
     },
 
-    async adopt(tenantId, path, report) {
+    async keepBeforeMigration(tenantId, copy) {
+      if (!isLive(control, tenantId)) return;
       const { id: owner, name } = control.getTenant(tenantId);
-      await stored.prepare(owner);
+      const { changedAt, sizeBytes } = await engine.stat(owner);
+      const earlier = await stored.readAll(owner, await stored.idsOf(owner));
+      // Of a migration that failed: one more at each attempt would drive out the backups of other times.
+      const isKept = ({ trigger, sourceChangedAt }: Backup) =>
+        trigger === 'migration' && sourceChangedAt === changedAt;
+      if (earlier.some(isKept)) return;
       const created = {
         id: ids(),
         createdAt: clock.now(),
         trigger: 'migration',
-        sourceChangedAt: null,
+        sourceChangedAt: changedAt,
       } as const;
-      await rename(path, stored.databaseOf(owner, created.id));
-      await syncFolder(stored.folderOf(owner));
-      await publishNew(owner, { id: owner, name }, created, report);
-      await tryRetention(owner, created.id);
+      await stored.outOfTurn(owner, created.id, async () => {
+        const report = await disk.reserving(sizeBytes, () =>
+          filling(() => copy(stored.databaseOf(owner, created.id))),
+        );
+        await publishNew(owner, { id: owner, name }, created, report);
+      });
+      void inTurn(owner, () => tryRetention(owner, created.id));
     },
 
     async removeAll(tenantId) {

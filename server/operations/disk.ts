@@ -63,14 +63,20 @@ export function createDisk(
 
 /** The system's and SQLite's words for a disk that became full on the way; SQLite's come from another process as text. */
 const DISK_FULL = /\bENOSPC\b|\bEDQUOT\b|database or disk is full/;
+/** SQLite's code where there is no room for the -shm beside a file that is opened; its words are those of any such error. */
+const NO_ROOM_TO_OPEN = 'SQLITE_IOERR_SHMSIZE';
+
+const isFull = (error: unknown): boolean =>
+  error instanceof Error &&
+  !(error instanceof Fault) &&
+  (DISK_FULL.test(error.message) || ('code' in error && error.code === NO_ROOM_TO_OPEN));
 
 /** Runs work that fills the disk. @throws `storage_quota_exceeded` where it became full */
 export async function filling<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    const isFull = !(error instanceof Fault) && error instanceof Error && DISK_FULL.test(error.message);
-    throw isFull ? full(error) : error;
+    throw isFull(error) ? full(error) : error;
   }
 }
 
@@ -87,14 +93,20 @@ export async function syncFolder(path: string): Promise<void> {
 /** Writes a small file that is there whole, on the disk, when this resolves, or not at all. */
 export async function writeWhole(path: string, text: string): Promise<void> {
   const unfinished = `${path}.tmp`;
-  const file = await open(unfinished, 'w', 0o600);
   try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await open(unfinished, 'w', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(unfinished, path);
+  } catch (error) {
+    // What cannot be removed either must not hide the reason.
+    await rm(unfinished, { force: true }).catch(() => undefined);
+    throw error;
   }
-  await rename(unfinished, path);
   await syncFolder(dirname(path));
 }
 

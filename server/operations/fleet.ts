@@ -1,8 +1,7 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import { forEachBounded, inBatches } from './bounded.ts';
+import type { Quarantine } from './quarantine.ts';
 
 /** A tenant whose file this server cannot bring to its schema; the others are not concerned. */
 export interface Quarantined {
@@ -41,7 +40,7 @@ export interface Fleet {
    * Brings every file to the latest schema, each in a transaction of its own. One that cannot be is listed and left as
    * it was. A run that was cut off is taken up by the next: a file that is there already costs a look. The list of
    * failures is on the disk before each is reported; those that a run does not come to stay on it.
-   * @param parallel tenants at a time
+   * @param parallel tenants at a time; the engine works on two files at once, and more only keep those busy
    * @param signal ends the run after the files under way
    * @throws `concurrency_limited` while another run is under way
    */
@@ -50,7 +49,7 @@ export interface Fleet {
 
 export interface FleetOptions {
   engine: TenantEngine;
-  dataDir: string;
+  quarantine: Quarantine;
   /** Brings one file to the latest schema, and keeps a copy of what it was where that is worth one. */
   migrateOne(tenantId: string): Promise<void>;
 }
@@ -64,8 +63,7 @@ export const reasonOf = (error: unknown): string => {
   return told instanceof Error ? told.message : String(told);
 };
 
-export function createFleet({ engine, dataDir, migrateOne }: FleetOptions): Fleet {
-  const quarantine = createQuarantine(join(dataDir, 'quarantine.json'));
+export function createFleet({ engine, quarantine, migrateOne }: FleetOptions): Fleet {
   let migrating = false;
 
   async function* lookAtAll() {
@@ -152,33 +150,6 @@ export function createFleet({ engine, dataDir, migrateOne }: FleetOptions): Flee
       } finally {
         migrating = false;
       }
-    },
-  };
-}
-
-/** Which migrations failed and why, kept for the next `status`, which may be another process. */
-function createQuarantine(path: string) {
-  let writing: Promise<unknown> = Promise.resolve();
-  let next: Promise<void> | null = null;
-  return {
-    async read(): Promise<Map<string, string>> {
-      try {
-        return new Map(Object.entries(JSON.parse(await readFile(path, 'utf8')) as Record<string, string>));
-      } catch {
-        // It only explains; without it the versions still tell which files are behind.
-        return new Map();
-      }
-    },
-    /** Resolves when the list as it is now, or as it has become since, is in the file. One run at a time. */
-    write(list: ReadonlyMap<string, string>): Promise<void> {
-      // Who comes while one write is under way shares the next: many failures at once cost few writes.
-      next ??= writing.then(async () => {
-        next = null;
-        await writeFile(`${path}.new`, JSON.stringify(Object.fromEntries(list)), { mode: 0o600 });
-        await rename(`${path}.new`, path);
-      });
-      writing = next.catch(() => undefined);
-      return next;
     },
   };
 }

@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ControlPlane } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
@@ -9,9 +8,9 @@ import type { Log } from '../telemetry/log.ts';
 import { type BackupSchedule, createBackupSchedule } from './backup-schedule.ts';
 import { type Backups, createBackups } from './backups.ts';
 import { type Disk, emptyFolder, filling } from './disk.ts';
-import { isLive } from './doctor.ts';
 import { createExports, type Exports } from './exports.ts';
 import { createInTurn, type InTurn } from './in-turn.ts';
+import { createQuarantine, type Quarantine } from './quarantine.ts';
 import type { Retention } from './retention.ts';
 import { createStats, type Stats } from './stats.ts';
 import { createTenantOperations, type TenantOperations } from './tenants.ts';
@@ -20,11 +19,14 @@ import { createTrash, type Trash } from './trash.ts';
 /** What an operator does with tenants as files. Knows no HTTP. */
 export interface Operations {
   tenants: TenantOperations;
-  backups: Pick<Backups, 'create' | 'list' | 'get' | 'createOfControl'>;
+  backups: Pick<Backups, 'create' | 'list' | 'get' | 'createOfControl' | 'listOfControl'>;
   exports: Exports;
   /** Brings one tenant's file to the latest schema; what it was is a backup then, where tables were rewritten. */
   migrate(tenantId: string): Promise<void>;
+  /** What the engine does before a migration that rewrites tables, whoever asked for it. */
+  keepBeforeMigration: Backups['keepBeforeMigration'];
   stats: Stats;
+  quarantine: Quarantine;
   /** Runs what must not see work with the files of one tenant half done; by the tenant's id, or `control`. */
   inTurn: InTurn;
   /** For tests: what otherwise runs by itself, now and then. */
@@ -86,6 +88,7 @@ export function createOperations(parts: OperationsParts): Operations {
     retention,
   });
   const exports = createExports({ control, engine, clock, ids, disk, tmpFolder });
+  const quarantine = createQuarantine(join(dataDir, 'quarantine.json'));
   const trash = createTrash({
     control,
     engine,
@@ -95,6 +98,7 @@ export function createOperations(parts: OperationsParts): Operations {
     inTurn,
     backups,
     exports,
+    quarantine,
     folder: join(dataDir, 'trash'),
     keepMs: trashKeepMs,
   });
@@ -126,17 +130,12 @@ export function createOperations(parts: OperationsParts): Operations {
     }),
     backups,
     exports,
+    keepBeforeMigration: backups.keepBeforeMigration,
     migrate: (tenantId) =>
       inTurn(tenantId, async () => {
-        // A file without a tenant has no place for backups.
-        const keepAt = isLive(control, tenantId) ? join(tmpFolder, `${ids()}.db`) : null;
-        try {
-          const { kept } = await filling(() => engine.migrate(tenantId, { keepAt }));
-          if (kept && keepAt) await backups.adopt(tenantId, keepAt, kept);
-        } finally {
-          if (keepAt) await rm(keepAt, { force: true });
-        }
+        await filling(() => engine.migrate(tenantId));
       }),
+    quarantine,
     stats: createStats({ control, engine, clock, disk, dataDir }),
     inTurn,
     background: { trash, schedule },

@@ -200,7 +200,12 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
             },
           }),
         );
-        record('done', idOf(kept));
+        try {
+          record('done', idOf(kept));
+        } catch (error) {
+          // It is done, and that it was begun is recorded.
+          parts.log.warn({ err: error, tenant_id: id }, 'the end of a restore could not be recorded');
+        }
         return { tenant, keptBackupId: idOf(kept) };
       });
     },

@@ -5,11 +5,13 @@ import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { Agent } from '../agent/agent.ts';
+import type { Log } from '../telemetry/log.ts';
 import { exists } from './backup-folder.ts';
 import type { Backups } from './backups.ts';
 import { syncFolder } from './disk.ts';
 import type { Exports } from './exports.ts';
 import type { InTurn } from './in-turn.ts';
+import type { Quarantine } from './quarantine.ts';
 
 /** The files of deleted tenants, as `<folder>/<tenant id>.db`, and the end of them. */
 export interface Trash {
@@ -23,8 +25,8 @@ export interface Trash {
    */
   finishPurges(ids: readonly string[], actor: Actor): Promise<UnfinishedPurge[]>;
   /**
-   * Goes on with what a killed process left half done, and purges what was deleted long enough ago. What fails is
-   * logged and tried again by the next sweep.
+   * Goes on with what a killed process left half done, and purges what was deleted long enough ago, once it has been
+   * seen to be for `SEEN_FOR_MS`. What fails is logged and tried again by the next sweep.
    */
   sweep(): Promise<void>;
   /** Where a file goes that cannot be read and that a restore replaces. */
@@ -41,10 +43,11 @@ export interface TrashParts {
   engine: TenantEngine;
   agent: Pick<Agent, 'paused'>;
   clock: Clock;
-  log: { warn(fields: object, message: string): void; error(fields: object, message: string): void };
+  log: Pick<Log, 'info' | 'warn' | 'error'>;
   inTurn: InTurn;
   backups: Backups;
   exports: Pick<Exports, 'abort'>;
+  quarantine: Pick<Quarantine, 'forget'>;
   /** `trash/` in the data folder. */
   folder: string;
   /** A deleted tenant is purged after so long. */
@@ -53,12 +56,22 @@ export interface TrashParts {
 
 const SYSTEM: Actor = { id: 'system', name: 'system', requestId: null };
 const PAGE = 1000;
+const HOUR_MS = 60 * 60 * 1000;
+/**
+ * What a clock that jumps ahead makes look expired is not purged before somebody can set it right: so long, as time
+ * passes and not as the clock shows it, this process must have seen it expired.
+ */
+const SEEN_FOR_MS = 6 * HOUR_MS;
 
 export function createTrash(parts: TrashParts): Trash {
   const { control, engine, inTurn, log, folder } = parts;
   const pathOf = (id: string): string => join(folder, `${id}.db`);
   const damagedPathOf = (id: string, unique: string): string => join(folder, `${id}.${unique}.damaged`);
   const deleted = () => new Fault('tenant_unavailable', 'This tenant was deleted.');
+
+  /** Tenants that have expired, by the moment at which this process saw it first, on the clock that never jumps. */
+  let expiredSince = new Map<string, number>();
+  const seenForMs = Math.min(SEEN_FOR_MS, parts.keepMs);
 
   const hasFile = (id: string): Promise<boolean> =>
     engine.stat(id).then(
@@ -71,8 +84,6 @@ export function createTrash(parts: TrashParts): Trash {
 
   const moveInNow = async (id: string): Promise<void> => {
     if (!isDeleted(control, id) || !(await hasFile(id))) return;
-    // A rename would put it in the place of the other without a word.
-    if (await exists(pathOf(id))) throw new Error(`${pathOf(id)} is in the way.`);
     await parts.agent.paused(id, deleted(), () => engine.moveOut(id, pathOf(id)));
   };
   const moveIn: Trash['moveIn'] = (id) =>
@@ -107,6 +118,7 @@ export function createTrash(parts: TrashParts): Trash {
     const removed = await eachOf(ids, (id) => inTurn(id, () => removeFiles(id)));
     if (removed.length === 0) return unfinished;
     await parts.backups.forget(removed);
+    await parts.quarantine.forget(removed);
     // The row last: as long as it is there, a start of the server knows that there is something to finish.
     await eachOf(removed, (id) => control.endPurge(id, actor));
     control.compact();
@@ -134,13 +146,24 @@ export function createTrash(parts: TrashParts): Trash {
     },
 
     async sweep() {
-      const expiredAt = parts.clock.now() - parts.keepMs;
+      const { clock, keepMs } = parts;
+      const now = clock.monotonic();
+      const expiredAt = clock.now() - keepMs;
+      const before = expiredSince;
+      expiredSince = new Map();
       for (const { id, deletedAt } of allDeleted(control)) {
-        if (deletedAt !== undefined && deletedAt <= expiredAt) {
+        const isExpired = deletedAt !== undefined && deletedAt <= expiredAt;
+        const since = before.get(id) ?? now;
+        if (isExpired) expiredSince.set(id, since);
+        if (isExpired && now - since >= seenForMs) {
           await guarded(id, 'a tenant in the trash could not be purged', () =>
             control.beginPurge(id, SYSTEM),
           );
         } else await moveIn(id);
+      }
+      const tenants = [...expiredSince.keys()].filter((id) => !before.has(id)).length;
+      if (tenants > 0 && seenForMs > 0) {
+        log.info({ tenants, in_hours: seenForMs / HOUR_MS }, 'expired tenants in the trash will be purged');
       }
       await guarded('', 'tenants could not be purged', async () => {
         for (const { id, error } of await finishPurges(control.listPurging(), SYSTEM)) {

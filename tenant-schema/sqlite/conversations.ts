@@ -23,7 +23,7 @@ export function conversationVerbs(
   context: StoreContext,
   requireFree: TurnVerbs['requireFree'],
 ): ConversationVerbs {
-  const { orm, read, write } = context;
+  const { orm, read, write, writeBeyondLimit } = context;
   const param = sql.placeholder;
   const select = () =>
     orm
@@ -128,7 +128,7 @@ export function conversationVerbs(
       }),
 
     deleteConversation: (id, isRunning) =>
-      write(() => {
+      writeBeyondLimit(() => {
         findRow(id);
         requireFree(id, isRunning);
         remove().run({ id });

@@ -1,20 +1,19 @@
 import { lstatSync } from 'node:fs';
 import { lstat, open as openFile } from 'node:fs/promises';
-import type Database from 'better-sqlite3';
 import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
-import { isBroken, isDamage, reasonToRefuse, translate, translateJob, unavailable } from './errors.ts';
+import { isBroken, isDamage, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
-import { createFileWorker } from './file-worker.ts';
+import { createFileWorker, type FileWorker, JobEndedError } from './file-worker.ts';
 import { createContext } from './handle.ts';
-import { requireOurs } from './known-schema.ts';
+import { requireLatest, requireOurs } from './known-schema.ts';
 import { TENANT_APPLICATION_ID, TENANT_MIGRATIONS } from './migrations.ts';
-import { defineMigrations, type Migrations, migrate } from './migrator.ts';
+import { defineMigrations, type Migrations, migrate, OlderDatabaseError } from './migrator.ts';
+import { createNewFiles } from './new-files.ts';
 import {
-  isFree,
   isTaken,
   moveDatabase,
   publish,
@@ -25,6 +24,7 @@ import {
 } from './paths.ts';
 import { Pool, type Pooled } from './pool.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
+import { createUpgrades } from './upgrades.ts';
 
 export interface EngineOptions {
   /** Where the tenants' files are; must exist. */
@@ -42,8 +42,16 @@ export interface EngineOptions {
   storageBytesMaxOf?(tenantId: string): number | null;
   /** Default: this program's. */
   migrations?: Migrations;
+  /**
+   * Keeps a copy of a tenant's file before a migration writes tables of it anew: `copy` puts one at a new path. What it
+   * throws keeps the file as it is. It must not use the tenant, whom nobody can use until this resolves. Default: none
+   * is kept.
+   */
+  keepBeforeRewrite?(tenantId: string, copy: (target: string) => Promise<FileReport>): Promise<void>;
   /** A file from elsewhere must be checked and copied within this time. */
   importTimeoutMs?: number;
+  /** How long other work on a file of so many bytes may take. Default: generous. */
+  timeLimitMsOf?(fileBytes: number): number;
 }
 
 interface OpenTenant extends Pooled {
@@ -53,15 +61,30 @@ interface OpenTenant extends Pooled {
 /** How often idle files are looked for; half of the two seconds that an idle file may stay open too long. */
 const SWEEP_MS = 1000;
 const IMPORT_TIMEOUT_MS = 30 * 60 * 1000;
-/** Work on whole files at the same time; each is one busy process. */
-const FILE_WORKERS = 2;
+/**
+ * Work on whole files at the same time; each is one busy process. Of each kind, so that a file from elsewhere, with
+ * which looking at it may take long on purpose, keeps nobody's backup waiting, and no backup a tenant's first request.
+ */
+const CHILDREN = { copies: 2, imports: 2, migrations: 2 };
 
 /** Tenant databases as SQLite files `<folder>/<tenant id>.db`. */
 export function openTenantEngine(options: EngineOptions): TenantEngine {
   const { folder, clock, log } = options;
   const migrations = options.migrations ?? defineMigrations(TENANT_MIGRATIONS);
   const paths = tenantPaths(folder, options.ids);
-  const worker = createFileWorker({ childrenMax: FILE_WORKERS });
+  const { build, readForeign, settled } = createNewFiles({
+    paths,
+    migrations,
+    importTimeoutMs: options.importTimeoutMs ?? IMPORT_TIMEOUT_MS,
+  });
+  const workerFor = (kind: keyof typeof CHILDREN): FileWorker =>
+    createFileWorker({
+      childrenMax: CHILDREN[kind],
+      ...(options.timeLimitMsOf && { timeLimitMsOf: options.timeLimitMsOf }),
+    });
+  const copies = workerFor('copies');
+  const imports = workerFor('imports');
+  const migrating = workerFor('migrations');
 
   const openTenant = (id: string): OpenTenant => {
     const path = paths.of(id);
@@ -70,7 +93,10 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     const db = openDatabase(path, {
       mustExist: true,
       synchronous: options.synchronous,
-      accept: (file) => requireOurs(file, migrations),
+      accept(file) {
+        requireOurs(file, migrations);
+        requireLatest(file, migrations);
+      },
     });
     const close = (): void => {
       const { checkpointed, error } = closeDatabase(db);
@@ -82,11 +108,9 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       }
     };
     try {
-      migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now: clock.now() });
       const owner = db.prepare('SELECT id FROM tenant').pluck().get();
       if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
       const storageBytesMax = options.storageBytesMaxOf?.(id) ?? null;
-      limitPages(db, storageBytesMax);
       const store = createStore(createContext(db, { ...options, storageBytesMax }));
       store.closeDeadTurns();
       return { store, close };
@@ -109,7 +133,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       try {
         return openTenant(id);
       } catch (error) {
-        throw unavailable(error);
+        throw error instanceof OlderDatabaseError ? error : unavailable(error);
       }
     },
     openMax: options.openMax,
@@ -120,67 +144,70 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   sweeper.unref();
 
   const use: TenantEngine['use'] = async (id, work) => {
+    const attempt = () => pool.use(id, ({ store }) => work(store), isDamage);
     try {
-      return await pool.use(id, ({ store }) => work(store), isDamage);
+      // Comes from opening the file only, so that no work is done twice.
+      return await attempt().catch(async (error: unknown) => {
+        if (!(error instanceof OlderDatabaseError)) throw error;
+        await upgrades.bringUp(id);
+        return attempt();
+      });
     } catch (error) {
-      throw translate(error);
+      throw error instanceof OlderDatabaseError ? unavailable(error) : translate(error);
     }
   };
 
-  /** Builds a new file under an unfinished name and publishes it; leaves nothing behind where that fails. */
-  const build = async <T>(target: string, make: (unfinished: string) => Promise<T>): Promise<T> => {
-    // A rename would put the new file in the place of the old one without a word.
-    if (!isFree(target)) throw new Error(`${target}, or a -wal or a journal of it, exists already.`);
-    const unfinished = paths.unfinished();
+  const copyTo = (
+    worker: FileWorker,
+    id: string,
+    target: string,
+    how: { owner: string | null; as: TenantName | null },
+  ): Promise<FileReport> =>
+    worker.run('snapshot', { source: paths.of(id), target, migrations, ...how }, null);
+
+  /**
+   * Copies the file into the new one `target`. Only one that is whole, this tenant's and up to date is copied, which
+   * is found out on the way: to open it here first would cost as much as a small copy.
+   */
+  const copyOut = async (id: string, target: string, as: TenantName | null): Promise<FileReport> => {
+    const attempt = () =>
+      pool
+        .shared(id, () => build(target, (unfinished) => copyTo(copies, id, unfinished, { owner: id, as })))
+        .catch((error: unknown) => {
+          throw translateJob(error);
+        });
     try {
-      const made = await make(unfinished);
-      await publish(unfinished, target);
-      return made;
+      return await attempt();
     } catch (error) {
-      await removeDatabase(unfinished);
+      if (error instanceof Fault || error instanceof JobEndedError) throw error;
+      // Told as to anybody who wants to use it, or brought up to date.
+      await use(id, () => {});
+      if (error instanceof OlderDatabaseError) return attempt();
       throw error;
     }
   };
 
-  /** Work that removes its own traces when it fails; `close` waits for that. */
-  const underWay = new Set<Promise<unknown>>();
-  const tracked = async <T>(work: Promise<T>): Promise<T> => {
-    underWay.add(work);
-    try {
-      return await work;
-    } finally {
-      underWay.delete(work);
-    }
-  };
-
-  /** Opens the file for a moment: only one that is whole, this tenant's and up to date is copied. */
-  const requireUsable = (id: string): Promise<void> => use(id, () => {});
-
-  const copyOut = (id: string, target: string, as: TenantName | null): Promise<FileReport> =>
-    worker.run('snapshot', { source: paths.of(id), target, as, migrations }, null).catch((error: unknown) => {
-      throw translateJob(error);
-    });
-
-  const readForeign = async (source: string, tenant: TenantName, target: string): Promise<FileReport> => {
-    const scratch = paths.unfinished();
-    try {
-      const input = { source, scratch, target, tenant, migrations };
-      return await worker.run('importFile', input, options.importTimeoutMs ?? IMPORT_TIMEOUT_MS);
-    } catch (error) {
-      const reason = reasonToRefuse(error);
-      if (reason === null) throw error;
-      throw new Fault('invalid_database', `The file cannot be imported. ${reason}`, { cause: error });
-    } finally {
-      await removeDatabase(scratch);
-    }
-  };
+  const upgrades = createUpgrades({
+    worker: migrating,
+    migrations,
+    clock,
+    pathOf: paths.of,
+    exclusive: (id, work) => pool.exclusive(id, work),
+    copy: (id, target) =>
+      build(target, (unfinished) => copyTo(migrating, id, unfinished, { owner: null, as: null })).catch(
+        (error: unknown) => {
+          throw translateJob(error);
+        },
+      ),
+    keepBeforeRewrite: options.keepBeforeRewrite,
+  });
 
   /** For a file that is closed here: brings in what a crash left beside it. False where somebody else has it open. */
   const standAlone = async (id: string): Promise<boolean> => {
     const path = paths.of(id);
     if (!isTaken(path)) throw unavailable(new Error(`${path} is missing.`));
     if (standsAlone(path)) return true;
-    await worker.run('settle', { source: path }, null).catch((error: unknown) => {
+    await copies.run('settle', { source: path }, null).catch((error: unknown) => {
       throw translateJob(error);
     });
     return standsAlone(path);
@@ -210,27 +237,21 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     use,
 
-    async snapshot(id, target) {
-      await requireUsable(id);
-      return pool.shared(id, () => build(target, (unfinished) => copyOut(id, unfinished, null)));
-    },
+    snapshot: (id, target) => copyOut(id, target, null),
 
-    async clone(id, as) {
-      await requireUsable(id);
-      return pool.shared(id, () => build(paths.of(as.id), (unfinished) => copyOut(id, unfinished, as)));
-    },
+    clone: (id, as) => copyOut(id, paths.of(as.id), as),
 
     importFile: (source, tenant) =>
-      tracked(build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished))),
+      build(paths.of(tenant.id), (unfinished) => readForeign(imports, source, tenant, unfinished)),
 
     async replace(tenant, source, keep, { parkAt, during, onKept } = {}) {
       const ready = paths.unfinished();
       const path = paths.of(tenant.id);
       try {
         // All that can go wrong with the new file has gone wrong before the old one is touched.
-        const restored = await tracked(readForeign(source, tenant, ready));
+        const restored = await readForeign(copies, source, tenant, ready);
         const exchange = async () => {
-          const kept = await keepOld(path, { worker, migrations }, (make) => build(keep, make));
+          const kept = await keepOld(path, { worker: copies, migrations }, (make) => build(keep, make));
           if (kept) {
             await requireAlone(tenant.id).catch(removing(keep));
             await onKept?.(kept);
@@ -261,7 +282,6 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     moveIn: (id, source) =>
       pool.exclusive(id, async () => {
         const path = paths.of(id);
-        if (isTaken(path)) throw new Error(`Tenant ${id} has a file already.`);
         if (!standsAlone(path)) {
           throw unavailable(new Error(`${path} cannot be put there: a -wal or a journal of that name is.`));
         }
@@ -270,18 +290,9 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     quiesce: async (id) => (await pool.exclusiveUnlessShared(id, () => standAlone(id))) ?? false,
 
-    check: (id) => pool.shared(id, () => worker.run('check', { source: paths.of(id), migrations }, null)),
+    check: (id) => pool.shared(id, () => copies.run('check', { source: paths.of(id), migrations }, null)),
 
-    migrate: (id, { keepAt = null } = {}) =>
-      pool.exclusive(id, async () => {
-        const attempt = (mayRewrite: boolean) =>
-          worker.run('migrateFile', { source: paths.of(id), migrations, mayRewrite }, null);
-        const first = await attempt(keepAt === null);
-        if (!first.copyFirst || keepAt === null) return { from: first.from, to: first.to, kept: null };
-        const kept = await build(keepAt, (unfinished) => copyOut(id, unfinished, null));
-        const { from, to } = await attempt(true).catch(removing(keepAt));
-        return { from, to, kept };
-      }),
+    migrate: upgrades.migrate,
 
     async stat(id) {
       // Names and sizes only: opening the file here would drop SQLite's locks.
@@ -293,10 +304,10 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       };
     },
 
-    checkFile: (path) => worker.run('check', { source: path, migrations }, null),
+    checkFile: (path) => copies.run('check', { source: path, migrations }, null),
 
     glance: (tenantIds) =>
-      worker.run('glance', { sources: tenantIds.map(paths.of), latest: migrations.latest }, null),
+      copies.run('glance', { sources: tenantIds.map(paths.of), latest: migrations.latest }, null),
 
     schemaVersion: migrations.latest,
 
@@ -313,23 +324,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     close: async () => {
       clearInterval(sweeper);
-      await Promise.all([pool.close(), worker.close()]);
-      await Promise.allSettled(underWay);
+      await Promise.all([pool.close(), copies.close(), imports.close(), migrating.close()]);
+      await settled();
       // Of files on which a job was ended.
       for (const path of await paths.unsettled()) settleHere(path);
     },
   };
-}
-
-/** How far a file may grow past its tenant's limit: turns that were admitted below it must be able to settle. */
-const HEADROOM_BYTES = 32 * 1024 * 1024;
-
-/** SQLite forgets this limit when a file is closed, and never sets it below what the file has. */
-function limitPages(db: Database.Database, bytesMax: number | null): void {
-  if (bytesMax === null) return;
-  const pageBytes = Number(db.pragma('page_size', { simple: true }));
-  const pagesMax = Math.min(Math.ceil((bytesMax + HEADROOM_BYTES) / pageBytes), 0xffff_fffe);
-  db.pragma(`max_page_count = ${pagesMax}`);
 }
 
 /** Ends work that failed without what it had made before. */

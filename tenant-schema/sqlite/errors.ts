@@ -19,6 +19,15 @@ export const isNoFaultOfTheFile = (error: unknown): boolean =>
 /** As `translate`, for a job: whether the disk is full or a folder is missing has nothing to do with the tenant. */
 export function translateJob(error: unknown): unknown {
   if (isBroken(error)) return unavailable(error);
+  if (error instanceof JobEndedError && error.reason === 'timeout') {
+    return new Fault(
+      'tenant_unavailable',
+      'The work on the data of this tenant took too long and was ended.',
+      {
+        cause: error,
+      },
+    );
+  }
   const isBusy = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');
   return isBusy ? translate(error) : error;
 }
@@ -43,9 +52,11 @@ export const isDamage = (error: unknown): boolean =>
 export function translate(error: unknown): unknown {
   if (isDamage(error)) return unavailable(error);
   if (error instanceof Database.SqliteError && error.code === 'SQLITE_FULL') {
-    return new Fault('storage_quota_exceeded', 'There is no room for more data of this tenant.', {
-      cause: error,
-    });
+    return new Fault(
+      'storage_quota_exceeded',
+      "There is no room for more data of this tenant: its limit is reached, or the server's disk is full.",
+      { cause: error },
+    );
   }
   if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
     return new Fault('overloaded', 'The data of this tenant is locked by another program; try again.', {

@@ -21,7 +21,9 @@ export async function keepOld(
   // Beside an empty file, SQLite removes the -wal out of which something might be saved.
   if (!entry?.isFile() || entry.size === 0) return null;
   try {
-    return await build((target) => worker.run('snapshot', { source, target, as: null, migrations }, null));
+    return await build((target) =>
+      worker.run('snapshot', { source, target, owner: null, as: null, migrations }, null),
+    );
   } catch (error) {
     if (isNoFaultOfTheFile(error)) throw translateJob(error);
   }

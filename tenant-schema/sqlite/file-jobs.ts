@@ -8,7 +8,9 @@ import {
   InvalidDatabaseError,
   requireIntegrity,
   requireKnownSchema,
+  requireLatest,
   requireOurs,
+  type SchemaCache,
 } from './known-schema.ts';
 import { openForLook } from './looks.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
@@ -22,46 +24,66 @@ interface JobBase {
   migrations: Migrations;
 }
 
+/** What a process keeps from one job to the next. */
+export interface JobMemory {
+  schemas: SchemaCache;
+}
+
 /**
  * Copies a tenant's file, as of one moment, into the new file `target`: compact, checked, and on the disk when this
  * resolves. The source may be open and written to elsewhere. Open turns are closed as aborted, but in a file of an
  * older schema, which the verbs of this program do not know: there they are closed when it is opened or imported.
+ * @param job.owner copies the file only where it is this tenant's and of the latest schema; null copies it as it is.
  * @param job.as gives the copy to another tenant.
+ * @throws OlderDatabaseError where there is an owner and the schema is an older one; nothing was done then
  */
 export async function snapshot(
-  job: JobBase & { source: string; target: string; as: TenantName | null },
+  job: JobBase & { source: string; target: string; owner: string | null; as: TenantName | null },
+  memory: JobMemory,
 ): Promise<FileReport> {
   requireRegularFile(job.source);
-  createPrivate(job.target);
   const source = openDatabase(job.source, {
     mustExist: true,
     synchronous: 'NORMAL',
     accept: (file) => requireOurs(file, job.migrations),
   });
   try {
+    if (job.owner !== null) {
+      requireLatest(source, job.migrations);
+      requireOwner(source, job.owner);
+    }
+    createPrivate(job.target);
     source.prepare('VACUUM INTO ?').run(job.target);
   } finally {
     source.close();
   }
   return withSingleFile(job.target, (db) => {
     dropStatistics(db);
-    const version = requireKnownSchema(db, job.migrations);
+    const version = requireKnownSchema(db, job.migrations, memory);
     if (job.as) db.prepare('UPDATE tenant SET id = ?, name = ?').run(job.as.id, job.as.name);
     if (version === job.migrations.latest) closeOpenTurns(db);
     requireIntegrity(db);
   });
 }
 
+const versionOf = (db: Database.Database): number => Number(db.pragma('user_version', { simple: true }));
+
+/** A file under another tenant's name is neither copied nor changed for that one. */
+function requireOwner(db: Database.Database, owner: string): void {
+  const found = db.prepare('SELECT id FROM tenant').pluck().get();
+  if (found !== owner) throw new InvalidDatabaseError(`It belongs to tenant ${String(found)}.`);
+}
+
 /** Looks at a file without changing it. */
-export async function check(job: JobBase & { source: string }): Promise<CheckReport> {
+export async function check(job: JobBase & { source: string }, memory: JobMemory): Promise<CheckReport> {
   const report: CheckReport = { tenant: null, schemaVersion: null, sizeBytes: 0, problem: null };
   let db: Database.Database | undefined;
   try {
     report.sizeBytes = lstatSync(job.source).size;
     requireRegularFile(job.source);
     db = openForLook(job.source);
-    report.schemaVersion = Number(db.pragma('user_version', { simple: true }));
-    requireKnownSchema(db, job.migrations, { statistics: 'allowed' });
+    report.schemaVersion = versionOf(db);
+    requireKnownSchema(db, job.migrations, { statistics: 'allowed', ...memory });
     const [tenant, ...others] = db.prepare<[], TenantName>('SELECT id, name FROM tenant LIMIT 2').all();
     report.tenant = tenant ?? null;
     if (!tenant || others.length > 0) throw new InvalidDatabaseError('It does not name one tenant.');
@@ -83,9 +105,12 @@ export interface Migrated {
 
 /**
  * Brings a file that no server has open to the latest schema.
+ * @param job.owner whose file it must be.
  * @param job.mayRewrite false leaves a file alone whose tables would be rewritten.
  */
-export async function migrateFile(job: JobBase & { source: string; mayRewrite: boolean }): Promise<Migrated> {
+export async function migrateFile(
+  job: JobBase & { source: string; owner: string; mayRewrite: boolean },
+): Promise<Migrated> {
   requireRegularFile(job.source);
   const { latest, steps } = job.migrations;
   const db = openDatabase(job.source, {
@@ -94,7 +119,8 @@ export async function migrateFile(job: JobBase & { source: string; mayRewrite: b
     accept: (file) => requireOurs(file, job.migrations),
   });
   try {
-    const from = Number(db.pragma('user_version', { simple: true }));
+    requireOwner(db, job.owner);
+    const from = versionOf(db);
     if (!job.mayRewrite && steps.slice(from).some(({ rewritesTables }) => rewritesTables)) {
       return { from, to: latest, copyFirst: true };
     }

@@ -1,16 +1,19 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { lstatSync } from 'node:fs';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { Fault } from '../fault.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
+import { OLDER_DATABASE, OlderDatabaseError } from './migrator.ts';
 import type { JobInput, JobName, JobReply, JobRequest, JobResult } from './worker.ts';
 
 /** Runs long work on files in child processes, so that the event loop and the server's heap are left alone. */
 export interface FileWorker {
   /**
-   * @param timeoutMs the child is killed when it takes longer; null lets it take its time.
-   * @throws InvalidDatabaseError where the fault is the file's; `JobEndedError` where the child ended first; SQLite's
+   * @param timeoutMs the child is killed when it takes longer, counted from when one is free for it; null: generous, by
+   *   the size of the file, so that one that hangs does not hold the file for ever
+   * @throws InvalidDatabaseError where the fault is the file's; OlderDatabaseError; `JobEndedError` where the child ended first; SQLite's
    *   own error; `overloaded` once the worker is closed
    */
   run<N extends JobName>(name: N, input: JobInput<N>, timeoutMs: number | null): Promise<JobResult<N>>;
@@ -42,7 +45,27 @@ interface Child {
   gone: Promise<void>;
 }
 
-export function createFileWorker(options: { childrenMax: number }): FileWorker {
+export interface FileWorkerOptions {
+  childrenMax: number;
+  /** How long work may take on files of so many bytes; only tests give one. */
+  timeLimitMsOf?(fileBytes: number): number;
+}
+
+/** A slow disk, other copies and a busy machine at once: what takes longer does not come to an end any more. */
+const TIME_LIMIT_BASE_MS = 5 * 60 * 1000;
+const TIME_LIMIT_MS_PER_MIB = 3_000;
+const TIME_LIMIT_MS_MAX = 7 * 24 * 60 * 60 * 1000;
+const generousMs = (fileBytes: number): number =>
+  Math.min(TIME_LIMIT_BASE_MS + (fileBytes / 2 ** 20) * TIME_LIMIT_MS_PER_MIB, TIME_LIMIT_MS_MAX);
+
+/** How much a job has to read. Only names and sizes are looked at: the file may be open. */
+function bytesOf(input: { source: string } | { sources: readonly string[] }): number {
+  const sources = 'source' in input ? [input.source, `${input.source}-wal`] : input.sources;
+  return sources.reduce((sum, path) => sum + (lstatSync(path, { throwIfNoEntry: false })?.size ?? 0), 0);
+}
+
+export function createFileWorker(options: FileWorkerOptions): FileWorker {
+  const timeLimitMsOf = options.timeLimitMsOf ?? generousMs;
   const path = fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url));
   const idle: Child[] = [];
   const all = new Set<Child>();
@@ -116,22 +139,20 @@ export function createFileWorker(options: { childrenMax: number }): FileWorker {
     async run<N extends JobName>(name: N, input: JobInput<N>, timeoutMs: number | null) {
       const child = await take();
       let timedOut = false;
-      const timer =
-        timeoutMs === null
-          ? null
-          : setTimeout(() => {
-              timedOut = true;
-              child.process.kill('SIGKILL');
-            }, timeoutMs);
+      const limitMs = Math.ceil(timeoutMs ?? timeLimitMsOf(bytesOf(input)));
+      const timer = setTimeout(() => {
+        timedOut = true;
+        child.process.kill('SIGKILL');
+      }, limitMs);
       try {
         const reply = await ask(child, { name, input });
         if ('error' in reply) throw toError(reply.error);
         return reply.result as JobResult<N>;
       } catch (error) {
         if (closed) throw shuttingDown();
-        throw timedOut ? new JobEndedError('timeout', `after ${timeoutMs} ms`) : error;
+        throw timedOut ? new JobEndedError('timeout', `it took longer than ${limitMs / 1000} s`) : error;
       } finally {
-        if (timer) clearTimeout(timer);
+        clearTimeout(timer);
         giveBack(child);
       }
     },
@@ -176,12 +197,14 @@ async function ask(child: Child, request: JobRequest): Promise<JobReply> {
 }
 
 function toError({ message, stack, code, invalid }: Extract<JobReply, { error: unknown }>['error']): Error {
-  // Whoever asked reads SQLite's codes as those of its own connections.
-  const error = invalid
-    ? new InvalidDatabaseError(message)
-    : code?.startsWith('SQLITE_')
-      ? new Database.SqliteError(message, code)
-      : Object.assign(new Error(message), { code });
+  const revive = (): Error => {
+    if (invalid) return new InvalidDatabaseError(message);
+    if (code === OLDER_DATABASE) return new OlderDatabaseError(message);
+    // Whoever asked reads SQLite's codes as those of its own connections.
+    if (code?.startsWith('SQLITE_')) return new Database.SqliteError(message, code);
+    return Object.assign(new Error(message), { code });
+  };
+  const error = revive();
   if (stack !== undefined) error.stack = stack;
   return error;
 }

@@ -3,6 +3,7 @@ import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
 import type { Clock } from '../clock.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
+import { HEADROOM_BYTES } from '../room.ts';
 
 /** What the verbs of one open file work with. It lives and dies with the file's handle. */
 export interface StoreContext {
@@ -13,19 +14,25 @@ export interface StoreContext {
   readonly runId: string;
   /**
    * Before data are added: the file must take less than `bytesMax`, which is the tenant's limit at the time of opening
-   * unless given. @throws `storage_quota_exceeded`
+   * unless given. So many `reserved` bytes that are about to come may go beyond it by the headroom, and no further.
+   * @throws `storage_quota_exceeded`
    */
-  requireRoom(bytesMax?: number | null): void;
+  requireRoom(bytesMax?: number | null, reserved?: number): void;
   /** One consistent view for several reads. */
   read<T>(work: () => T): T;
   /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
   write<T>(work: () => T): T;
+  /** As `write`, for what makes room, and for what was admitted and must be stored: the file's limit does not hold. */
+  writeBeyondLimit<T>(work: () => T): T;
 }
 
 export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runId'> {
   /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
   storageBytesMax?: number | null;
 }
+
+/** As many as SQLite ever lets a file have. */
+const PAGES_MAX = 0xffff_fffe;
 
 export function createContext(db: Database.Database, parts: ContextParts): StoreContext {
   // Made once: better-sqlite3 builds a new function, with its statements, at each call of `transaction`.
@@ -38,20 +45,54 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
       .pluck(),
   );
   const { clock, ids, runId, storageBytesMax = null } = parts;
+  const limitPages = pageLimiter(db, storageBytesMax);
+  limitPages(true);
+  const write = <T>(work: () => T) => transaction.immediate(work) as T;
   return {
     clock,
     ids,
     runId,
-    requireRoom(bytesMax = storageBytesMax) {
-      if (bytesMax === null || (used().get() ?? 0) < bytesMax) return;
-      throw new Fault(
-        'storage_quota_exceeded',
-        `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
-      );
+    requireRoom(bytesMax = storageBytesMax, reserved = 0) {
+      if (bytesMax === null) return;
+      const usedBytes = used().get() ?? 0;
+      if (usedBytes >= bytesMax) {
+        throw new Fault(
+          'storage_quota_exceeded',
+          `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
+        );
+      }
+      if (usedBytes + reserved > bytesMax + HEADROOM_BYTES) {
+        throw new Fault(
+          'storage_quota_exceeded',
+          `The turns of this tenant that run need what its limit of ${bytesMax} bytes leaves; try again when they have ended.`,
+          { details: { retryAfterSeconds: 1 } },
+        );
+      }
     },
     orm: drizzle(db),
     read: <T>(work: () => T) => transaction.deferred(work) as T,
-    write: <T>(work: () => T) => transaction.immediate(work) as T,
+    write,
+    writeBeyondLimit(work) {
+      limitPages(false);
+      try {
+        return write(work);
+      } finally {
+        limitPages(true);
+      }
+    },
+  };
+}
+
+/** Sets the hard end of a file's growth or lifts it. SQLite forgets it when the file is closed. */
+function pageLimiter(db: Database.Database, bytesMax: number | null): (limited: boolean) => void {
+  if (bytesMax === null) return () => {};
+  const pageBytes = Number(db.pragma('page_size', { simple: true }));
+  // Where the file has more, SQLite takes that for the limit.
+  const pagesMax = Math.min(Math.ceil((bytesMax + HEADROOM_BYTES) / pageBytes), PAGES_MAX);
+  const limit = db.prepare(`PRAGMA max_page_count = ${pagesMax}`);
+  const lift = db.prepare(`PRAGMA max_page_count = ${PAGES_MAX}`);
+  return (limited) => {
+    (limited ? limit : lift).get();
   };
 }
 

@@ -1,6 +1,12 @@
 import Database from 'better-sqlite3';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
-import { ForeignDatabaseError, type Migrations, migrate, NewerDatabaseError } from './migrator.ts';
+import {
+  ForeignDatabaseError,
+  type Migrations,
+  migrate,
+  NewerDatabaseError,
+  OlderDatabaseError,
+} from './migrator.ts';
 
 /** A file that is refused, with the reason for whoever sent it. */
 export class InvalidDatabaseError extends Error {
@@ -19,7 +25,14 @@ export function requireOurs(db: Database.Database, { latest }: Migrations): void
   if (version > latest) throw new NewerDatabaseError(version, latest);
 }
 
-interface SchemaRow {
+/** Of a file of ours. @throws OlderDatabaseError */
+export function requireLatest(db: Database.Database, { latest }: Migrations): void {
+  const version = Number(db.pragma('user_version', { simple: true }));
+  if (version < latest)
+    throw new OlderDatabaseError(`The file is at schema version ${version} of ${latest}.`);
+}
+
+export interface SchemaRow {
   type: string;
   name: string;
   sql: string | null;
@@ -36,13 +49,21 @@ const readSchema = (db: Database.Database): IterableIterator<SchemaRow> =>
     .prepare<[], SchemaRow>(`SELECT ${['type', 'name', 'sql'].map(bounded).join(', ')} FROM sqlite_schema`)
     .iterate();
 
+/** What files of ours hold in `sqlite_schema`, by the steps that made them. Kept by who looks at many files. */
+export type SchemaCache = Map<string, readonly SchemaRow[]>;
+
 /** What `sqlite_schema` holds in a file of ours at this version, word for word: our migrations, run. */
-function schemaAt(version: number, migrations: Migrations): SchemaRow[] {
+function schemaAt(version: number, migrations: Migrations, cache: SchemaCache): readonly SchemaRow[] {
+  const steps = migrations.steps.slice(0, version);
+  const key = steps.map(({ hash }) => hash).join();
+  const known = cache.get(key);
+  if (known) return known;
   const db = new Database(':memory:');
   try {
-    const steps = { latest: version, steps: migrations.steps.slice(0, version) };
-    migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations: steps, now: 0 });
-    return [...readSchema(db)];
+    migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations: { latest: version, steps }, now: 0 });
+    const rows = [...readSchema(db)];
+    cache.set(key, rows);
+    return rows;
   } finally {
     db.close();
   }
@@ -61,13 +82,17 @@ export function dropStatistics(db: Database.Database): void {
  * Makes sure that a file is a tenant database of ours and has our tables and indexes and nothing else: no trigger,
  * view, virtual table, generated column, or anything under another name. Reads the schema only, as data.
  * @param options.statistics `allowed` passes over what ANALYZE makes
+ * @param options.schemas what was worked out before
  * @returns the file's schema version
  * @throws InvalidDatabaseError
  */
 export function requireKnownSchema(
   db: Database.Database,
   migrations: Migrations,
-  { statistics = 'refused' }: { statistics?: 'allowed' | 'refused' } = {},
+  {
+    statistics = 'refused',
+    schemas = new Map(),
+  }: { statistics?: 'allowed' | 'refused'; schemas?: SchemaCache } = {},
 ): number {
   const applicationId = db.pragma('application_id', { simple: true });
   if (applicationId !== TENANT_APPLICATION_ID) {
@@ -80,7 +105,9 @@ export function requireKnownSchema(
     );
   }
   if (version < 1) throw new InvalidDatabaseError('It has no schema version.');
-  const expected = new Map(schemaAt(version, migrations).map((row) => [`${row.type} ${row.name}`, row.sql]));
+  const expected = new Map(
+    schemaAt(version, migrations, schemas).map((row) => [`${row.type} ${row.name}`, row.sql]),
+  );
   for (const { type, name, sql } of readSchema(db)) {
     if (statistics === 'allowed' && type === 'table' && STATISTICS.test(name)) continue;
     const key = `${type} ${name}`;

@@ -49,6 +49,15 @@ export class NewerDatabaseError extends Error {
   }
 }
 
+export const OLDER_DATABASE = 'OLDER_DATABASE';
+
+/** The file was written by an earlier release, and has to be migrated before it can be used. */
+export class OlderDatabaseError extends Error {
+  override readonly name = 'OlderDatabaseError';
+  /** By which it is known again when it comes from another process. */
+  readonly code = OLDER_DATABASE;
+}
+
 /** The file was made by other migrations than the ones this program would build upon. */
 export class MigrationHistoryError extends Error {
   override readonly name = 'MigrationHistoryError';

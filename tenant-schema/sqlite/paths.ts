@@ -1,7 +1,8 @@
 import { lstatSync, mkdirSync, rmSync } from 'node:fs';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { copyFile, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isId } from '../ids.ts';
+import { hashFile } from './single-file.ts';
 
 const ENDING = '.db';
 /** What SQLite may have put beside a database without which that is not whole. */
@@ -57,17 +58,52 @@ export async function syncToDisk(path: string): Promise<void> {
 }
 
 /**
- * Gives a whole, closed file its name for good, in one step that a power cut cannot halve.
+ * Gives a whole, closed file its name for good, in one step that a power cut cannot halve. The new name may be on
+ * another file system: the file is copied there under the new name with `.tmp` first.
  * @throws where a `-wal` or a journal lies at the new name: SQLite would read it into the file
  */
 export async function publish(from: string, to: string): Promise<void> {
   if (!standsAlone(to)) throw new Error(`${to} has a -wal or a journal beside it.`);
   // Alone it says nothing, but it is of another file.
   await rm(`${to}-shm`, { force: true });
-  await rename(from, to);
+  await moveFiles(from, to, ['']);
+}
+
+/**
+ * Moves closed files, that a database is made of, in the order of their suffixes. No file system moves one to another,
+ * so there each is copied under an unfinished name, and the old ones go when all the new ones are on the disk.
+ */
+async function moveFiles(from: string, to: string, suffixes: string[]): Promise<void> {
+  const copied: string[] = [];
+  for (const suffix of suffixes) {
+    try {
+      await rename(from + suffix, to + suffix);
+    } catch (error) {
+      if (!isAcrossDevices(error)) throw error;
+      await copyUnder(from + suffix, to + suffix);
+      copied.push(from + suffix);
+    }
+  }
   await syncToDisk(dirname(to));
+  for (const path of copied) await rm(path);
   if (dirname(from) !== dirname(to)) await syncToDisk(dirname(from));
 }
+
+/** Copies a file that nobody has open; whole and on the disk when it has its name. */
+async function copyUnder(from: string, to: string): Promise<void> {
+  const unfinished = `${to}.tmp`;
+  try {
+    await copyFile(from, unfinished);
+    await syncToDisk(unfinished);
+    await rename(unfinished, to);
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+}
+
+const isAcrossDevices = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'EXDEV';
 
 /** Removes a database that no connection of this process has open: closing any descriptor of it would drop SQLite's locks. */
 export async function removeDatabase(path: string): Promise<void> {
@@ -86,14 +122,34 @@ export const standsAlone = (path: string): boolean => !COMPANIONS.some((suffix) 
 /** Whether a database can be put there: nothing has the name, and nothing lies there that belongs to it. */
 export const isFree = (path: string): boolean => !isTaken(path) && standsAlone(path);
 
-/** Moves a closed database, whole or not, with what lies beside it, be it only that. The old name is free then. */
+/**
+ * Moves a closed database, whole or not, with what lies beside it, be it only that. The old name is free then. A move
+ * to another file system that was cut off, and has left the same at both places, is brought to its end.
+ */
 export async function moveDatabase(from: string, to: string): Promise<void> {
-  if (!isFree(to)) throw new Error(`${to}, or a -wal or a journal of it, exists already.`);
-  for (const suffix of [...COMPANIONS, '']) {
-    if (isTaken(from + suffix)) await rename(from + suffix, to + suffix);
+  if (!isFree(to) && !(await isHalfMoved(from, to))) {
+    throw new Error(`${to}, or a -wal or a journal of it, exists already.`);
   }
+  // The file itself last: who is interrupted finds it in its old place, and comes by again.
+  const suffixes = [...COMPANIONS, ''].filter((suffix) => isTaken(from + suffix));
+  await moveFiles(from, to, suffixes);
   // Says where pages are in a -wal; SQLite makes it anew.
   await rm(`${from}-shm`, { force: true });
-  await syncToDisk(dirname(to));
-  if (dirname(from) !== dirname(to)) await syncToDisk(dirname(from));
+}
+
+/** Whether what is at the new place is a copy of what is at the old one. */
+async function isHalfMoved(from: string, to: string): Promise<boolean> {
+  const isSame = async (suffix: string): Promise<boolean> => {
+    const [old, copy] = [from + suffix, to + suffix].map((path) =>
+      lstatSync(path, { throwIfNoEntry: false }),
+    );
+    if (!old?.isFile() || !copy?.isFile() || old.size !== copy.size) return false;
+    return (await hashFile(from + suffix)) === (await hashFile(to + suffix));
+  };
+  // Copied last: where it is there, the others had been too, and may be gone from the old place by now.
+  if (isTaken(to)) return isSame('');
+  for (const suffix of COMPANIONS) {
+    if (isTaken(to + suffix) && !(await isSame(suffix))) return false;
+  }
+  return true;
 }

@@ -45,7 +45,7 @@ const DEAD: FailedTurn = {
  * or whose process dies, leaves nothing to undo.
  */
 export function turnVerbs(context: StoreContext, getConfig: (id: string) => Config): TurnVerbs {
-  const { write } = context;
+  const { write, writeBeyondLimit } = context;
   const statements = turnStatements(context);
 
   /** Moves a turn from the open ones to the log; false where it is not open any more. */
@@ -122,7 +122,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
   return {
     beginTurn: (request) =>
       write((): BegunTurn => {
-        context.requireRoom(request.storageBytesMax);
+        context.requireRoom(request.storageBytesMax, request.storageBytesReserved);
         const config = getConfig(request.configId);
         const id = context.ids();
         const createdAt = idTime(id);
@@ -177,7 +177,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
       }),
 
     finishTurn: (turn, end) =>
-      write(() => {
+      writeBeyondLimit(() => {
         if (!closeTurn(turn.id, end)) return false;
         const conversation = statements.conversationById().get({ id: turn.conversationId });
         // An open turn keeps its conversation from being deleted.
@@ -208,7 +208,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
       }),
 
     failTurn: (turn, end) =>
-      write(() => {
+      writeBeyondLimit(() => {
         if (!closeTurn(turn.id, end)) return false;
         statements.deleteIfEmpty().run({ id: turn.conversationId });
         return true;
@@ -219,7 +219,7 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     closeDeadTurns() {
       // Looked at before the transaction: a file with nothing to close is opened without a write.
       if (statements.openTurnsOfOtherRuns().all().length === 0) return;
-      write(() => statements.openTurnsOfOtherRuns().all().forEach(closeDead));
+      writeBeyondLimit(() => statements.openTurnsOfOtherRuns().all().forEach(closeDead));
     },
   };
 }

@@ -1,13 +1,24 @@
 import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
-import { check, migrateFile, settle, snapshot } from './file-jobs.ts';
+import { contentDigest } from './content-digest.ts';
+import { check, type JobMemory, migrateFile, settle, snapshot } from './file-jobs.ts';
 import { importFile } from './import-job.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
 import { glance, integrity } from './looks.ts';
 import { plainCopy } from './plain-copy.ts';
 
 /** What a worker can be asked to do. */
-export const JOBS = { snapshot, importFile, check, migrateFile, settle, glance, integrity, plainCopy };
+export const JOBS = {
+  snapshot,
+  importFile,
+  check,
+  migrateFile,
+  settle,
+  glance,
+  integrity,
+  plainCopy,
+  contentDigest,
+};
 export type JobName = keyof typeof JOBS;
 export type JobInput<N extends JobName> = Parameters<(typeof JOBS)[N]>[0];
 export type JobResult<N extends JobName> = Awaited<ReturnType<(typeof JOBS)[N]>>;
@@ -31,8 +42,9 @@ if (process.send !== undefined && process.argv[2] === 'file-jobs') {
   setPriority(NICENESS);
   beFirstToGo();
   process.on('disconnect', () => process.exit(0));
+  const memory: JobMemory = { schemas: new Map() };
   process.on('message', async ({ name, input }: JobRequest) => {
-    process.send?.(await answer(name, input));
+    process.send?.(await answer(name, input, memory));
   });
 }
 
@@ -45,10 +57,10 @@ function beFirstToGo(): void {
   }
 }
 
-async function answer(name: JobName, input: unknown): Promise<JobReply> {
+async function answer(name: JobName, input: unknown, memory: JobMemory): Promise<JobReply> {
   try {
-    const job = JOBS[name] as (input: unknown) => Promise<unknown>;
-    return { result: await job(input) };
+    const job = JOBS[name] as (input: unknown, memory: JobMemory) => Promise<unknown>;
+    return { result: await job(input, memory) };
   } catch (error) {
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
     const code = error instanceof Error && 'code' in error ? String(error.code) : null;

@@ -121,6 +121,7 @@ export const turnRequest = (
   input: typeof input === 'string' ? { kind: 'message', text: input, cancelToolCalls: false } : input,
   historyBytesMax: 1_000_000,
   storageBytesMax: null,
+  storageBytesReserved: 0,
   admit: () => {},
   isRunning: () => true,
   ...changes,

@@ -446,7 +446,7 @@ describe('work on whole tenant files', () => {
       expect((await faultOf(() => world.engine.use(id, countConfigs))).code).to.equal('tenant_unavailable');
       await world.engine.moveIn(id, target);
       expect(await world.engine.use(id, readAll)).to.deep.equal(before);
-      expect(await failure(world.engine.moveIn(id, target))).to.match(/has a file already/);
+      expect(await failure(world.engine.moveIn(id, target))).to.match(/exists already/);
     });
 
     it('brings in what a crash left in a -wal before a file is moved or said to stand alone', async () => {

@@ -4,6 +4,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -12,6 +13,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
+import type { FileReport } from '../../tenant-schema/engine.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
+import type { EngineOptions } from '../../tenant-schema/sqlite/engine.ts';
 import { TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
 import { defineMigrations, type Migration } from '../../tenant-schema/sqlite/migrator.ts';
 import { faultOf } from '../support/faults.ts';
@@ -74,12 +78,23 @@ const versionOf = (path: string) => ask(path, 'PRAGMA user_version');
 describe('files of an earlier release', () => {
   let world: TestEngine;
   afterEach(() => world.stop());
-  const start = (migrations: typeof V1) => {
-    world = startEngine({ migrations });
+  const start = (migrations: typeof V1, options: Partial<EngineOptions> = {}) => {
+    world = startEngine({ migrations, ...options });
   };
-  const restart = async (migrations: typeof V1) => {
+  /** Keeps each copy at `copyPath`, and counts them. */
+  const keeping = (): Partial<EngineOptions> & { kept: string[] } => {
+    const kept: string[] = [];
+    return {
+      kept,
+      async keepBeforeRewrite(id, copy) {
+        await copy(copyPath());
+        kept.push(id);
+      },
+    };
+  };
+  const restart = async (migrations: typeof V1, options: Partial<EngineOptions> = {}) => {
     await world.engine.close();
-    world = world.restart({ migrations });
+    world = world.restart({ migrations, ...options });
   };
   /** Puts the fixture into the folder as a tenant of its own. */
   const adopt = (): string => {
@@ -115,48 +130,138 @@ describe('files of an earlier release', () => {
   });
 
   it('are brought there when asked to, once, after a copy of what is rewritten', async () => {
-    start(V2);
+    const reports: FileReport[] = [];
+    start(V2, {
+      async keepBeforeRewrite(_id, copy) {
+        reports.push(await copy(copyPath()));
+      },
+    });
     const id = adopt();
     const before = ask(fileOf(world, id), 'SELECT count(*) FROM turns');
-    const { kept, ...versions } = await world.engine.migrate(id, { keepAt: copyPath() });
-    expect(versions).to.deep.equal({ from: 1, to: 2 });
-    expect(kept).to.include({ schemaVersion: 1, sizeBytes: statSync(copyPath()).size });
+    expect(await world.engine.migrate(id)).to.deep.equal({ from: 1, to: 2 });
+    expect(reports).to.have.length(1);
+    expect(reports[0]).to.include({ schemaVersion: 1, sizeBytes: statSync(copyPath()).size });
     expect(companionsOf(fileOf(world, id))).to.deep.equal([]);
     expect(versionOf(fileOf(world, id))).to.equal(2);
     expect(versionOf(copyPath())).to.equal(1);
     expect(ask(copyPath(), 'SELECT count(*) FROM turns')).to.equal(before);
     expect(ask(copyPath(), 'PRAGMA integrity_check')).to.equal('ok');
 
-    const second = join(world.folder, 'second.sqlite');
-    expect(await world.engine.migrate(id, { keepAt: second })).to.deep.equal({ from: 2, to: 2, kept: null });
-    expect(existsSync(second)).to.equal(false);
+    expect(await world.engine.migrate(id)).to.deep.equal({ from: 2, to: 2 });
+    expect(reports).to.have.length(1);
     expect((await world.engine.check(id)).problem).to.equal(null);
     await world.engine.use(id, useAll);
   });
 
   it('are not copied where nobody says whereto, or where nothing is rewritten', async () => {
     start(V2);
-    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: 2, kept: null });
-    expect(await world.engine.migrate(adopt(), { keepAt: null })).to.deep.equal({
-      from: 1,
-      to: 2,
-      kept: null,
-    });
+    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: 2 });
     const { rewritesTables: _, ...cheap } = regions;
-    await restart(defineMigrations([...first, cheap]));
-    const answer = await world.engine.migrate(adopt(), { keepAt: copyPath() });
-    expect(answer).to.deep.equal({ from: 1, to: 2, kept: null });
-    expect(existsSync(copyPath())).to.equal(false);
+    const { kept, ...options } = keeping();
+    await restart(defineMigrations([...first, cheap]), options);
+    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: 2 });
+    await world.engine.use(adopt(), readAll);
+    expect(kept).to.deep.equal([]);
   });
 
-  it('stay at their version where the copy cannot be made', async () => {
-    start(V2);
+  it('stay at their version where the copy cannot be made, however they are asked for', async () => {
+    start(V2, {
+      keepBeforeRewrite: async (_id, copy) => {
+        await copy(join(world.folder, 'no such folder', 'x.sqlite'));
+      },
+    });
     const id = adopt();
-    const keepAt = join(world.folder, 'no such folder', 'x.sqlite');
-    const thrown = await world.engine.migrate(id, { keepAt }).catch((error: unknown) => error);
-    expect(thrown).to.match(/ENOENT/);
-    expect(versionOf(fileOf(world, id))).to.equal(1);
+    const before = hashOf(fileOf(world, id));
+    expect(await world.engine.migrate(id).catch(String)).to.match(/ENOENT/);
+    expect((await faultOf(() => world.engine.use(id, readAll))).code).to.equal('tenant_unavailable');
+    expect(hashOf(fileOf(world, id))).to.equal(before);
     expect(leftovers(world)).to.deep.equal([]);
+  });
+
+  it('tell why the copy was refused to whoever wants to use them, and are migrated once it no longer is', async () => {
+    let isFull = true;
+    const { kept, keepBeforeRewrite } = keeping();
+    start(V2, {
+      async keepBeforeRewrite(id, copy) {
+        if (isFull) throw new Fault('storage_quota_exceeded', 'The disk is full.');
+        await keepBeforeRewrite?.(id, copy);
+      },
+    });
+    const id = adopt();
+    const before = hashOf(fileOf(world, id));
+    const fault = await faultOf(() => world.engine.use(id, readAll));
+    expect([fault.code, fault.message]).to.deep.equal(['storage_quota_exceeded', 'The disk is full.']);
+    expect(hashOf(fileOf(world, id))).to.equal(before);
+    isFull = false;
+    await world.engine.use(id, useAll);
+    expect(kept).to.deep.equal([id]);
+  });
+
+  it('are copied and migrated once at their first use, while others are served and nothing stops the loop', async () => {
+    let release = (): void => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const entered: string[] = [];
+    start(V2, {
+      async keepBeforeRewrite(id, copy) {
+        entered.push(id);
+        await copy(copyPath());
+        await released;
+      },
+    });
+    const [id, other] = [adopt(), await world.tenant()];
+    let served = 0;
+    const waiting = Array.from({ length: 20 }, () =>
+      world.engine.use(id, (store) => {
+        served += 1;
+        return readAll(store).logs.length;
+      }),
+    );
+    await until(() => existsSync(copyPath()));
+    await world.engine.use(other, useAll);
+    // Whoever comes while it is under way waits as well.
+    waiting.push(world.engine.use(id, (store) => readAll(store).logs.length));
+    const copying = world.engine.snapshot(id, join(world.folder, 'asked-for.sqlite'));
+    expect(served).to.equal(0);
+    release();
+    // The open turn of a run that is over counts too by now.
+    expect(new Set(await Promise.all(waiting))).to.deep.equal(new Set([8]));
+    expect((await copying).schemaVersion).to.equal(2);
+    expect(entered).to.deep.equal([id]);
+    expect(versionOf(copyPath())).to.equal(1);
+  });
+
+  it('fail all who wait for them at once, and are tried anew for nobody but an operator for a while', async () => {
+    const { kept, ...options } = keeping();
+    start(FAILING, {
+      ...options,
+      async keepBeforeRewrite(id) {
+        kept.push(id);
+      },
+    });
+    const id = adopt();
+    const attempts = Array.from({ length: 10 }, () => faultOf(() => world.engine.use(id, readAll)));
+    for (const { code, cause } of await Promise.all(attempts)) {
+      expect(code).to.equal('tenant_unavailable');
+      expect(String(cause)).to.match(/no such table: nowhere/);
+    }
+    await faultOf(() => world.engine.use(id, readAll));
+    await faultOf(() => world.engine.snapshot(id, copyPath()));
+    expect(kept).to.have.length(1);
+    await world.engine.migrate(id).catch(() => {});
+    expect(kept).to.have.length(2);
+    world.clock.advance(60_000);
+    await faultOf(() => world.engine.use(id, readAll));
+    expect(kept).to.have.length(3);
+  });
+
+  it('are neither copied nor changed under the name of another tenant', async () => {
+    const { kept, ...options } = keeping();
+    start(V2, options);
+    const id = adopt();
+    forge(fileOf(world, id), `UPDATE tenant SET id = '${world.ids()}'`);
+    expect((await faultOf(() => world.engine.use(id, readAll))).code).to.equal('tenant_unavailable');
+    expect(await world.engine.migrate(id).catch(String)).to.match(/belongs to tenant/);
+    expect([kept, versionOf(fileOf(world, id))]).to.deep.equal([[], 1]);
   });
 
   it('are migrated on their way in', async () => {
@@ -182,15 +287,17 @@ describe('files of an earlier release', () => {
     start(V2);
     const [up, other] = [adopt(), adopt()];
     await world.engine.migrate(up);
-    await restart(FAILING);
+    await restart(FAILING, keeping());
     const before = hashOf(fileOf(world, other));
     expect((await faultOf(() => world.engine.use(other, readAll))).code).to.equal('tenant_unavailable');
-    const thrown = await world.engine.migrate(other, { keepAt: copyPath() }).catch((error: unknown) => error);
-    expect(thrown).to.match(/no such table: nowhere/);
-    expect(existsSync(copyPath())).to.equal(false);
+    expect(ask(copyPath(), 'PRAGMA integrity_check')).to.equal('ok');
+    rmSync(copyPath());
+    expect(await world.engine.migrate(other).catch(String)).to.match(/no such table: nowhere/);
+    expect(versionOf(copyPath())).to.equal(1);
     expect(hashOf(fileOf(world, other))).to.equal(before);
     expect(companionsOf(fileOf(world, other))).to.deep.equal([]);
     await world.engine.use(up, useAll);
+    rmSync(copyPath());
     await restart(V2);
     await world.engine.use(other, useAll);
   });
@@ -256,12 +363,16 @@ describe('files of an earlier release', () => {
   });
 
   it('are brought there many at a time, whoever else asks for them meanwhile', async () => {
-    start(V2);
+    start(V2, {
+      keepBeforeRewrite: async (id, copy) => {
+        await copy(join(world.folder, `${id}.before`));
+      },
+    });
     const ids = Array.from({ length: 40 }, adopt);
     const bad = ids[7] ?? '';
     forge(fileOf(world, bad), "UPDATE migrations SET name = 'tampered'");
     const results = await Promise.allSettled([
-      ...ids.map((id) => world.engine.migrate(id, { keepAt: join(world.folder, `${id}.before`) })),
+      ...ids.map((id) => world.engine.migrate(id)),
       ...ids.map((id) => world.engine.use(id, readAll)),
     ]);
     expect(results.filter(({ status }) => status === 'rejected')).to.have.length(2);

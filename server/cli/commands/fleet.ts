@@ -2,9 +2,10 @@ import { InvalidArgumentError, Option } from 'commander';
 import { Fault } from '../../../tenant-schema/fault.ts';
 import type { Json } from '../api.ts';
 import type { Leaf } from '../cli.ts';
+import type { Connection } from '../connect.ts';
 import { CliError, EXIT, type ExitCode } from '../io.ts';
 import { bytes, facts, plural, progressBar, table } from '../output.ts';
-import type { Session } from '../session.ts';
+import { listAll, type Session } from '../session.ts';
 
 interface Quarantined {
   tenant_id: string;
@@ -116,12 +117,62 @@ async function examine(session: Session<{ fix?: boolean }>): Promise<ExitCode> {
   return findings.length > fixed ? EXIT.someFailed : EXIT.ok;
 }
 
+interface ControlBackupRow {
+  id: string;
+  created_at: string;
+  size_bytes: number;
+  sha256: string;
+  trigger: string;
+  /** Under the data folder. */
+  path: string;
+}
+
+const CONTROL_BACKUPS = '/api/v1/admin/backups/control';
+
+const fileOf = ({ dataDir }: Connection, { path }: ControlBackupRow): string =>
+  `${dataDir ?? 'DATA_DIR'}/${path}`;
+
+async function backUpControl({ api, connection, print }: Session<object>): Promise<void> {
+  const made = await api.send<ControlBackupRow>('POST', CONTROL_BACKUPS);
+  const path = fileOf(connection, made);
+  const pairs = [
+    ['backup', made.id],
+    ['size', bytes(made.size_bytes)],
+    ['sha256', made.sha256],
+    ['file', path],
+  ] as const;
+  print({ ...made, path }, facts(pairs));
+}
+
+async function listControlBackups({ io, api, connection, print }: Session<object>): Promise<void> {
+  const rows: ControlBackupRow[] = [];
+  for await (const row of listAll<ControlBackupRow>(api, CONTROL_BACKUPS)) {
+    rows.push({ ...row, path: fileOf(connection, row) });
+  }
+  const text = table(
+    io,
+    [
+      { title: 'MADE', of: (row) => row.created_at, whole: true },
+      { title: 'SIZE', of: (row) => bytes(row.size_bytes), right: true },
+      { title: 'TRIGGER', of: (row) => row.trigger },
+      { title: 'FILE', of: (row) => row.path, whole: true },
+    ],
+    rows,
+  );
+  print({ data: rows }, text);
+}
+
 /** Commands about all tenants at once. */
 export function addFleetCommands(leaf: Leaf): void {
   leaf<{ parallel?: number }>({
     usage: 'migrate',
     summary: "bring every tenant's file to this server's schema, each by itself",
-    options: [new Option('--parallel <count>', 'tenants at a time').argParser(parseParallel)],
+    options: [
+      new Option(
+        '--parallel <count>',
+        'tenants at a time; above 2, the others wait for a free process',
+      ).argParser(parseParallel),
+    ],
     examples: ['migrate', 'migrate --parallel 2 --json'],
     async run(session) {
       const { io, options, print } = session;
@@ -167,6 +218,18 @@ export function addFleetCommands(leaf: Leaf): void {
       const list = status.quarantined.length > 0 ? `\n${table(io, columns, status.quarantined)}` : '';
       print({ server, ...status }, text + list);
     },
+  });
+
+  leaf<{ list?: boolean }>({
+    usage: 'backup-control',
+    summary: 'back up control.db: tenants, limits, hashed keys and the audit',
+    options: [new Option('--list', 'list the copies there are, newest first')],
+    examples: [
+      'backup-control',
+      'backup-control --list',
+      'cp "$(nimblesite backup-control --json | jq -r .path)" control.db',
+    ],
+    run: (session) => (session.options.list ? listControlBackups(session) : backUpControl(session)),
   });
 
   leaf<{ fix?: boolean; rebuildControl?: boolean }>({

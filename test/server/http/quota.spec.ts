@@ -71,12 +71,12 @@ describe('storage_bytes_max', () => {
   it('leaves a turn that has begun room to settle', async () => {
     await setLimit(200_000);
     const gate = createGate();
-    upstream.script({ text: 'y'.repeat(8 * MIB), hold: gate }, { text: 'z' });
+    upstream.script({ text: 'y'.repeat(3 * MIB), hold: gate }, { text: 'z' });
     const turn = say(10);
     await upstream.received(1);
     gate.open();
     const answered = await turn;
-    expect([answered.status, String(answered.body.response).length]).to.deep.equal([200, 8 * MIB]);
+    expect([answered.status, String(answered.body.response).length]).to.deep.equal([200, 3 * MIB]);
     expect((await say(1)).status).to.equal(507);
   });
 
@@ -113,22 +113,27 @@ describe('storage_bytes_max', () => {
     expect((await createLarge('fits again')).status).to.equal(201);
   });
 
-  it('has a hard end that is a 507 and no damage', async () => {
+  it('settles every large turn that it lets begin at once, and asks nobody for the others', async () => {
     const gate = createGate();
-    const held = { text: 'y', hold: gate };
-    upstream.script(held, held);
-    // Each has room for itself, but not for both.
-    const turns = [say(17 * MIB), say(17 * MIB)];
-    await upstream.received(2);
+    upstream.respond(() => ({ text: 'y', hold: gate }));
+    // One of these fits into the limit and the 32 MiB beyond it, but not two.
+    const turns = Array.from({ length: 2 }, () => say(17 * MIB));
+    const first = await Promise.race(turns);
+    expect(codeOf(first)).to.deep.equal([507, 'storage_quota_exceeded']);
+    expect(first.headers.get('retry-after')).to.equal('1');
     gate.open();
-    const replies = await Promise.all(turns);
-    expect(replies.map(({ status }) => status).sort()).to.deep.equal([200, 507]);
-    expect(replies.find(({ status }) => status === 507)?.body.code).to.equal('storage_quota_exceeded');
+    const statuses = (await Promise.all(turns)).map(({ status }) => status);
+    expect(statuses.sort()).to.deep.equal([200, 507]);
+    expect(upstream.requests).to.have.length(1);
     const logs = (await tenant.client.get('/api/v1/logs')).body.data as Json[];
-    expect(logs.map(({ error_code }) => error_code)).to.have.members([null, 'storage_quota_exceeded']);
-    const [kept, ...others] = await conversations();
-    expect([kept?.message_count, others.length]).to.deep.equal([2, 0]);
-    expect((await tenant.client.delete(`/api/v1/conversations/${kept?.id}`)).status).to.equal(204);
+    expect(logs.map(({ status }) => status)).to.deep.equal(['ok']);
+
+    expect((await say(1)).status).to.equal(507);
+    for (const { id, message_count } of await conversations()) {
+      expect(message_count).to.equal(2);
+      expect((await tenant.client.delete(`/api/v1/conversations/${id}`)).status).to.equal(204);
+    }
+    upstream.respond(() => ({ text: 'z' }));
     expect((await say(1)).status).to.equal(200);
   });
 

@@ -1,0 +1,96 @@
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+import { TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
+import { defineMigrations } from '../../tenant-schema/sqlite/migrator.ts';
+import { faultOf } from '../support/faults.ts';
+import {
+  fileOf,
+  fileWorkers,
+  fill,
+  forge,
+  hashOf,
+  leftovers,
+  readAll,
+  until,
+} from '../support/tenant-files.ts';
+import { startEngine, type TestEngine } from '../support/tenants.ts';
+
+const FIXTURE = fileURLToPath(new URL('../fixtures/tenant-v1.db', import.meta.url));
+const V2 = defineMigrations([
+  ...TENANT_MIGRATIONS.slice(0, 1),
+  {
+    version: 2,
+    name: 'more',
+    sql: 'CREATE TABLE more (id TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;',
+  },
+]);
+
+describe('processes that work on files', () => {
+  let world: TestEngine;
+  let limitMs: number;
+  beforeEach(() => {
+    limitMs = 60_000;
+    world = startEngine({ migrations: V2, timeLimitMsOf: () => limitMs });
+  });
+  afterEach(() => world.stop());
+  /** A tenant whose file is behind. */
+  const adopt = (): string => {
+    const id = world.ids();
+    copyFileSync(FIXTURE, fileOf(world, id));
+    forge(fileOf(world, id), `UPDATE tenant SET id = '${id}'`);
+    return id;
+  };
+  const stopAll = (): void => {
+    for (const pid of fileWorkers()) process.kill(pid, 'SIGSTOP');
+  };
+
+  it('copy, check and migrate while every file from elsewhere takes as long as it likes', async () => {
+    const id = await world.tenant();
+    const imports = Array.from({ length: 3 }, () =>
+      world.engine.importFile(FIXTURE, { id: world.ids(), name: 'Arrives' }).catch((error: unknown) => error),
+    );
+    await until(() => fileWorkers().length === 2);
+    stopAll();
+    const hanging = fileWorkers();
+    await world.engine.snapshot(id, join(world.folder, 'copy.sqlite'));
+    expect((await world.engine.check(id)).problem).to.equal(null);
+    await world.engine.use(adopt(), readAll);
+    expect(await world.engine.list()).to.have.length(2);
+    for (const pid of hanging) process.kill(pid, 'SIGCONT');
+    await Promise.all(imports);
+    expect(await world.engine.list()).to.have.length(5);
+  });
+
+  it('are ended where one hangs, with an error that says so, and its tenant is free again', async () => {
+    // So that there are processes to stop before they are given anything to do.
+    const id = await world.tenant();
+    await world.engine.use(id, fill);
+    await world.engine.check(id);
+    await world.engine.migrate(adopt());
+    const behind = adopt();
+    const before = hashOf(fileOf(world, behind));
+    stopAll();
+    limitMs = 50;
+    const target = join(world.folder, 'copy.sqlite');
+    const [copied, migrated] = await Promise.all([
+      faultOf(() => world.engine.snapshot(id, target)),
+      faultOf(() => world.engine.use(behind, readAll)),
+    ]);
+    for (const { code, message, cause } of [copied, migrated]) {
+      expect(code).to.equal('tenant_unavailable');
+      expect(message).to.match(/took too long and was ended/);
+      expect(String(cause)).to.match(/it took longer than 0\.05 s/);
+    }
+    expect(
+      leftovers(world).filter((name) => name.startsWith('.creating') || name.startsWith(behind)),
+    ).to.deep.equal([]);
+    expect(hashOf(fileOf(world, behind))).to.equal(before);
+
+    limitMs = 60_000;
+    world.clock.advance(60_000);
+    await world.engine.snapshot(id, target);
+    await world.engine.use(behind, readAll);
+  });
+});
