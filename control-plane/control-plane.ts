@@ -9,6 +9,9 @@ import { createTenants } from './tenants.ts';
 import { createTrash, forgetting } from './trash.ts';
 import type { ControlPlane } from './types.ts';
 
+/** The rows of the audit table that backups write. */
+const BY_BACKUPS = "action = 'backup.create'";
+
 export interface ControlPlaneOptions {
   /** Where control.db is, or is to be made. Its folder must exist. */
   path: string;
@@ -57,8 +60,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     listPurging: trash.listPurging,
     endPurge: trash.endPurge,
     compact: trash.compact,
-    recordFileEvent: ({ targetId, tenantId, ...event }, actor) =>
-      write(() => audit({ actor, ...event, tenantId, targetId: targetId ?? tenantId })),
+    recordFileEvent: (event, actor) => write(() => audit({ actor, ...event })),
 
     createKey: (tenantId, key, actor) =>
       write(() => {
@@ -88,7 +90,12 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     hasAdminToken: adminTokens.exists,
 
     snapshot: (target) =>
-      inWorker((worker) => worker.run('plainCopy', { source: path, target, changes: [] }, null)),
+      inWorker(async (worker) => {
+        const report = await worker.run('plainCopy', { source: path, target, changes: [] }, null);
+        const except = { audit: BY_BACKUPS };
+        const contentSha256 = await worker.run('contentDigest', { source: target, except }, null);
+        return { ...report, contentSha256 };
+      }),
     copyWithout: (tenantIds, work) =>
       inWorker((worker) => {
         const changes = forgetting(tenantIds);

@@ -1,5 +1,7 @@
+import Database from 'better-sqlite3';
 import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
 import type { Clock } from '../tenant-schema/clock.ts';
+import { Fault } from '../tenant-schema/fault.ts';
 import type { IdMaker } from '../tenant-schema/ids.ts';
 import { closeDatabase, openDatabase } from '../tenant-schema/sqlite/connection.ts';
 import { migrate } from '../tenant-schema/sqlite/migrator.ts';
@@ -10,7 +12,10 @@ export interface ControlDatabase {
   db: BetterSQLite3Database;
   clock: Clock;
   ids: IdMaker;
-  /** Runs a verb that writes. It takes the write lock first: a read that upgrades later can fail at once. */
+  /**
+   * Runs a verb that writes. It takes the write lock first: a read that upgrades later can fail at once.
+   * @throws `storage_quota_exceeded` where the disk is full, or what the verb throws; nothing is written then
+   */
   write<T>(work: () => T): T;
   /** Runs plain SQL inside a `write`. */
   run(sql: string, parameter: string): void;
@@ -43,7 +48,13 @@ export function openControlDatabase(path: string, clock: Clock, ids: IdMaker): C
     db,
     clock,
     ids,
-    write: (work) => db.transaction(work, { behavior: 'immediate' }),
+    write(work) {
+      try {
+        return db.transaction(work, { behavior: 'immediate' });
+      } catch (error) {
+        throw isDiskFull(error) ? diskFull(error) : error;
+      }
+    },
     run: (sql, parameter) => {
       handle.prepare(sql).run(parameter);
     },
@@ -57,3 +68,12 @@ export function openControlDatabase(path: string, clock: Clock, ids: IdMaker): C
     },
   };
 }
+
+/** SQLite's error, as such or as the cause of drizzle's. */
+function isDiskFull(error: unknown): boolean {
+  if (error instanceof Database.SqliteError) return error.code === 'SQLITE_FULL';
+  return error instanceof Error && error.cause !== undefined && isDiskFull(error.cause);
+}
+
+const diskFull = (cause: unknown): Fault =>
+  new Fault('storage_quota_exceeded', "The server's disk is full; its operator has to make room.", { cause });

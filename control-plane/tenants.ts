@@ -12,6 +12,7 @@ import type {
   FoundTenant,
   NewTenant,
   Tenant,
+  TenantFilter,
   TenantLimits,
   TenantOrigin,
   TenantPatch,
@@ -43,7 +44,7 @@ export interface Tenants {
   insert(id: string, tenant: NewTenant, actor: Actor, origin: TenantOrigin): Tenant;
   /** Only inside a transaction: a row for a tenant whose file was found. */
   adopt(found: FoundTenant, actor: Actor): Tenant;
-  list(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
+  list(filter: TenantFilter, page: Page): Listing<Tenant>;
   /** @throws `not_found` also for a deleted tenant. */
   get(id: string): Tenant;
   update(id: string, patch: TenantPatch, actor: Actor): Tenant;
@@ -68,20 +69,6 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
     .select()
     .from(tenants)
     .where(and(eq(tenants.id, sql.placeholder('id')), ne(tenants.status, 'deleted')))
-    .prepare();
-  const listLive = db
-    .select()
-    .from(tenants)
-    .where(and(lt(tenants.id, sql.placeholder('before')), ne(tenants.status, 'deleted')))
-    .orderBy(desc(tenants.id))
-    .limit(sql.placeholder('count'))
-    .prepare();
-  const listByStatus = db
-    .select()
-    .from(tenants)
-    .where(and(lt(tenants.id, sql.placeholder('before')), eq(tenants.status, sql.placeholder('status'))))
-    .orderBy(desc(tenants.id))
-    .limit(sql.placeholder('count'))
     .prepare();
 
   function get(id: string): Tenant {
@@ -138,9 +125,20 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
       return toTenant(row);
     },
 
-    list({ status }, page) {
-      const bounds = { before: idBound(page.cursor), count: page.limit + 1 };
-      const rows = status === undefined ? listLive.all(bounds) : listByStatus.all({ ...bounds, status });
+    list({ status, name }, page) {
+      const rows = db
+        .select()
+        .from(tenants)
+        .where(
+          and(
+            lt(tenants.id, idBound(page.cursor)),
+            status === undefined ? ne(tenants.status, 'deleted') : eq(tenants.status, status),
+            name === undefined ? undefined : eq(tenants.name, name),
+          ),
+        )
+        .orderBy(desc(tenants.id))
+        .limit(page.limit + 1)
+        .all();
       return pageOf(rows.map(toTenant), page.limit, (tenant) => tenant.id);
     },
 

@@ -70,13 +70,28 @@ export type TenantOrigin =
   | { action: 'tenant.import' }
   | { action: 'tenant.clone'; sourceId: string };
 
+/** Which tenants a list has. */
+export interface TenantFilter {
+  /** Default: whatever is not deleted. */
+  status?: TenantStatus | undefined;
+  /** Exactly this one; several may have it. Costs a look at each row. */
+  name?: string | undefined;
+}
+
 /** What was done with a tenant's file, which control.db itself knows nothing of. */
 export interface FileEvent {
   action: 'tenant.restore' | 'tenant.export' | 'backup.create';
-  tenantId: string;
-  /** The backup's id, where there is one. */
-  targetId?: string;
+  /** Null where it is about control.db. */
+  tenantId: string | null;
+  /** The backup's id, or the export's. */
+  targetId: string;
   changes?: JsonObject;
+}
+
+/** What a finished copy of control.db is. */
+export interface ControlCopy extends FileReport {
+  /** Hexadecimal, over all that it holds, except for what the audit says of backups: else each would call for the next. */
+  contentSha256: string;
 }
 
 /** A tenant as its file tells of it, where the row is lost. */
@@ -136,8 +151,7 @@ export interface ControlPlane {
    * @returns in the order given
    */
   adoptTenants(found: readonly FoundTenant[], actor: Actor): { tenant: Tenant; issued: IssuedKey | null }[];
-  /** Without a status: every tenant that is not deleted. */
-  listTenants(filter: { status?: TenantStatus | undefined }, page: Page): Listing<Tenant>;
+  listTenants(filter: TenantFilter, page: Page): Listing<Tenant>;
   getTenant(id: string): Tenant;
   updateTenant(id: string, patch: TenantPatch, actor: Actor): Tenant;
   /** Counts by status; costs a look at an index. */
@@ -160,7 +174,7 @@ export interface ControlPlane {
   endPurge(id: string, actor: Actor): void;
   /** After purges: writes control.db anew, so that no byte of what they removed is left in it. */
   compact(): void;
-  /** Writes an audit row about a tenant's file. */
+  /** Writes an audit row about a file. */
   recordFileEvent(event: FileEvent, actor: Actor): void;
 
   /** The ids of tenants, deleted ones apart, that no key opens: each is revoked or expired. */
@@ -200,7 +214,7 @@ export interface ControlPlane {
    * Copies control.db, as of one moment and checked, into the new file `target`, off the event loop. On the disk when
    * this resolves; the caller removes what is left where it throws.
    */
-  snapshot(target: string): Promise<FileReport>;
+  snapshot(target: string): Promise<ControlCopy>;
   /**
    * Lets `work` make new copies of earlier ones, as `snapshot` does, without the rows and names of these tenants.
    */

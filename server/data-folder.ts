@@ -5,9 +5,11 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -25,6 +27,8 @@ export class FolderInUseError extends StartError {}
 /** The folder with all the server's data, owned by this process until it is released. */
 export interface DataFolder {
   controlDb: string;
+  /** Whether there are tenants' files, and no control.db that could know them. */
+  controlIsLost: boolean;
   tenants: string;
   release(): void;
 }
@@ -88,13 +92,18 @@ export function openDataFolder(path: string): DataFolder {
     const release = lock(path);
     // What a killed server has left: whoever listens at that address now is to be told nothing.
     rmSync(announcement(path), { force: true });
-    return { controlDb: join(path, 'control.db'), tenants: join(path, 'tenants'), release };
+    const controlDb = join(path, 'control.db');
+    const tenants = join(path, 'tenants');
+    const controlIsLost = isMissing(controlDb) && readdirSync(tenants).some((name) => name.endsWith('.db'));
+    return { controlDb, controlIsLost, tenants, release };
   } catch (error) {
     if (error instanceof StartError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new ConfigError('DATA_DIR', `a folder that the server may write to (${reason})`);
   }
 }
+
+const isMissing = (path: string): boolean => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
 
 const announcement = (folder: string): string => join(folder, 'server.json');
 

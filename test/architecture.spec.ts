@@ -34,9 +34,11 @@ const sourceFiles = ['tenant-schema', 'control-plane', 'server'].flatMap((folder
 );
 
 const importsOf = (file: string): string[] =>
-  [...readFileSync(join(ROOT, file), 'utf8').matchAll(/^(?:import|export)\b[^;]*?\bfrom '([^']+)';$/gm)].map(
-    ([, target]) => target ?? '',
-  );
+  [
+    ...readFileSync(join(ROOT, file), 'utf8').matchAll(
+      /^(?:import|export)\b[^;]*?\bfrom '([^']+)';$|\bimport\('([^']+)'\)/gm,
+    ),
+  ].map(([, target, loaded]) => target ?? loaded ?? '');
 
 const layerOf = (file: string): number =>
   // Its files themselves, and not the rooms in its folder.

@@ -1,6 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config.ts';
-import { serve } from '../serve.ts';
 import { addBackupCommands } from './commands/backups.ts';
 import { addFleetCommands } from './commands/fleet.ts';
 import { addKeyCommands } from './commands/keys.ts';
@@ -92,6 +91,8 @@ ${EXIT_CODES}`,
     )
     .action(async (options: { dataDir?: string; port?: string; host?: string }) => {
       const { dataDir: DATA_DIR, port: PORT, host: HOST } = options;
+      // Most commands need no server of their own.
+      const { serve } = await import('../serve.ts');
       await serve({ ...io.env, ...(DATA_DIR && { DATA_DIR }), ...(PORT && { PORT }), ...(HOST && { HOST }) });
     });
   const tenant = program.command('tenant').description("tenants, and what is done with a tenant's file");

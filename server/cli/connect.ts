@@ -3,20 +3,17 @@ import { existsSync, readFileSync } from 'node:fs';
 import { get as httpGet } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { randomSecret } from '../../control-plane/key-format.ts';
-import { type ClientSettings, ConfigError, loadClientSettings, loadConfig } from '../config.ts';
-import { type Announcement, announced, FolderInUseError, isProof, StartError } from '../data-folder.ts';
-import { CHALLENGE_HEADER, PROOF_HEADER } from '../http/listener.ts';
-import { createServer, type Server } from '../server.ts';
-import { createLog, type Log } from '../telemetry/log.ts';
+import { type ClientSettings, loadClientSettings } from '../config.ts';
+import { type Announcement, announced, isProof } from '../data-folder.ts';
+import { CHALLENGE_HEADER, PROOF_HEADER } from '../http/proof.ts';
+import type { Server } from '../server.ts';
 import { type Api, createApi, HOW_TO_GIVE_TOKEN } from './api.ts';
+import { becomeServer } from './direct.ts';
 import { CliError, EXIT, type Io } from './io.ts';
 
 const LOCK_RETRY_MS = 100;
 /** A server that is so busy that it cannot say who it is in this time is asked again. */
 const PROOF_MS_MAX = 2000;
-const IF_DAMAGED =
-  'Where control.db is damaged, put a backup in its place, or move it away and run "nimblesite doctor --rebuild-control".';
 
 /** Where a command looks for its server; every command has these options. */
 export interface ConnectOptions {
@@ -56,10 +53,11 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
   }
   const deadline = io.clock.monotonic() + io.lockWaitMs;
   for (;;) {
-    const direct = await becomeServer(io, dataDir, options.json ?? false);
-    if (direct) return direct;
+    // Asked first: who proves to be the server has the lock, and a whole server need not be loaded to try for it.
     const there = announced(dataDir);
     if (there !== null && (await isOurs(there))) return remote(there.url, token(), dataDir);
+    const direct = await becomeServer(io, dataDir, options.json ?? false);
+    if (direct) return direct;
     // Another command that is about to end, a server that is about to say where it listens, or one that ends.
     if (io.clock.monotonic() >= deadline) {
       throw new CliError(
@@ -112,64 +110,4 @@ function readToken(path: string): string {
 function remote(url: string, token: string, dataDir: string | null): Connection {
   const api = createApi(url, token);
   return { api, dataDir, direct: null, close: async () => api.close() };
-}
-
-/** Null where another process owns the folder. */
-async function becomeServer(io: Io, dataDir: string, json: boolean): Promise<Connection | null> {
-  const token = `nba_${randomSecret()}`;
-  const config = loadConfig({
-    ...io.env,
-    DATA_DIR: dataDir,
-    HOST: '127.0.0.1',
-    PORT: '0',
-    // For a server that stays; here it would replace the stored one.
-    ADMIN_TOKEN: '',
-    BACKUP_EVERY: '',
-  });
-  const log = quietLog(io, json);
-  let server: Server;
-  try {
-    server = await createServer(config, { log, internalAdminToken: token, overloaded: () => false });
-  } catch (error) {
-    if (error instanceof FolderInUseError) return null;
-    if (error instanceof ConfigError) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new CliError(
-      EXIT.failed,
-      error instanceof StartError
-        ? reason
-        : `The data in ${dataDir} cannot be opened: ${reason}. ${IF_DAMAGED}`,
-    );
-  }
-  try {
-    const { url } = await server.listen();
-    const api = createApi(url, token);
-    return {
-      api,
-      dataDir,
-      direct: server,
-      async close() {
-        api.close();
-        await server.close();
-      },
-    };
-  } catch (error) {
-    await server.close();
-    throw error;
-  }
-}
-
-/** Only what an operator should know, in one line each. */
-function quietLog(io: Io, json: boolean): Log {
-  const write = (text: string) => {
-    const { msg, err, tenant_id } = JSON.parse(text) as {
-      msg?: string;
-      err?: { message?: string };
-      tenant_id?: string;
-    };
-    const about = [tenant_id, err?.message].filter(Boolean).join(': ');
-    const message = `${msg ?? 'something went wrong'}${about && ` (${about})`}`;
-    io.stderr.write(json ? `${JSON.stringify({ warning: { message } })}\n` : `warning: ${message}\n`);
-  };
-  return createLog({ level: 'warn', destination: { write } });
 }

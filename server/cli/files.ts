@@ -22,7 +22,7 @@ const refuseToOverwrite = (path: string): CliError =>
 export async function requireFree(path: string, force: boolean): Promise<void> {
   if (!force && (await exists(path))) throw refuseToOverwrite(path);
   if (!(await exists(dirname(resolve(path))))) {
-    throw new CliError(EXIT.usage, `There is no folder ${dirname(resolve(path))}.`);
+    throw new CliError(EXIT.notFound, `There is no folder ${dirname(resolve(path))}.`);
   }
 }
 

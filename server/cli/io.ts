@@ -1,5 +1,6 @@
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { Environment } from '../config.ts';
+import type { createServer } from '../server.ts';
 
 /** What the process ends with; documented in `docs/operating.md`. */
 export const EXIT = {
@@ -25,6 +26,8 @@ export interface Io {
   clock: Clock;
   /** How long another process may own the data folder without saying where it listens. */
   lockWaitMs: number;
+  /** Asked only where no server runs: a whole one takes its time to load. */
+  loadServer(): Promise<{ createServer: typeof createServer }>;
   stdin: NodeJS.ReadableStream & { isTTY?: boolean | undefined };
   stdout: Output;
   stderr: Output;

@@ -14,6 +14,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   env: processEnvironment(),
   clock: systemClock,
   lockWaitMs: 5_000,
+  loadServer: () => import('../server.ts'),
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,

@@ -38,7 +38,9 @@ export function inSession<Options extends object>(
         args: command.args,
         connection,
         api: connection.api,
-        print: (data, text) => io.stdout.write(options.json ? `${JSON.stringify(data)}\n` : text),
+        print: (data, text) => {
+          io.stdout.write(options.json ? `${JSON.stringify(data)}\n` : text);
+        },
         note: (text) => {
           if (!options.json) io.stderr.write(`${text}\n`);
         },
@@ -95,10 +97,14 @@ export async function findTenant(
       }
     }
   }
+  // No name is blank, and a list of such is refused.
+  if (wanted.trim() === '') throw noTenant(wanted, where);
   const found: TenantRow[] = [];
   const queries = { live: [{}], deleted: [{ status: 'deleted' }], any: [{}, { status: 'deleted' }] }[where];
   for (const query of queries) {
-    for await (const row of listAll<TenantRow>(api, TENANTS, query)) {
+    // Of a deleted tenant there is nothing but its row in the list.
+    const byName = isId(wanted) ? {} : { name: wanted };
+    for await (const row of listAll<TenantRow>(api, TENANTS, { ...query, ...byName })) {
       if (row.id === wanted || row.name === wanted) found.push(row);
     }
   }

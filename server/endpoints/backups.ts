@@ -13,6 +13,8 @@ const backup = z.strictObject({
   schema_version: z.number().int().positive(),
   trigger: z.enum(['manual', 'schedule', 'restore', 'migration']),
 });
+/** A copy of control.db, which lies with its manifest under DATA_DIR. */
+const controlBackup = backup.extend({ path: z.string() });
 const restoreInput = z.strictObject({ backup_id: z.string().min(1).max(200) });
 const restored = z.strictObject({
   tenant,
@@ -30,13 +32,51 @@ const backupJson = (row: Backup): z.input<typeof backup> => ({
   trigger: row.trigger,
 });
 
-export const backupSchemas = { Backup: backup, RestoreInput: restoreInput, Restored: restored };
+const controlBackupJson = (row: Backup): z.input<typeof controlBackup> => ({
+  ...backupJson(row),
+  path: `backups/control/${row.id}.db`,
+});
+
+export const backupSchemas = {
+  Backup: backup,
+  ControlBackup: controlBackup,
+  RestoreInput: restoreInput,
+  Restored: restored,
+};
 
 /** `acme-2026-01-31T12-00-00Z.db` */
 export const databaseName = (tenantName: string, at: number): string =>
   `${tenantName.toLowerCase().slice(0, 60)}-${toTimestamp(at).slice(0, 19).replaceAll(':', '-')}Z.db`;
 
 export const backupEndpoints: Endpoint[] = [
+  adminEndpoint(
+    {
+      name: 'createControlBackup',
+      group: 'Backups',
+      method: 'POST',
+      path: '/api/v1/admin/backups/control',
+      summary:
+        'Back up control.db: tenants, limits, hashed keys, the audit; answered when the copy is checked',
+      status: 201,
+      response: controlBackup,
+      faults: ['storage_quota_exceeded'],
+    },
+    async ({ actor, services: { operations } }) =>
+      controlBackupJson(await operations.backups.createOfControl(actor)),
+  ),
+  adminEndpoint(
+    {
+      name: 'listControlBackups',
+      group: 'Backups',
+      method: 'GET',
+      path: '/api/v1/admin/backups/control',
+      summary: 'List the copies of control.db',
+      query: z.strictObject(pageQuery()),
+      response: listOf(controlBackup),
+    },
+    async ({ query, services: { operations } }) =>
+      toList(await operations.backups.listOfControl(pageOf(query)), controlBackupJson),
+  ),
   adminEndpoint(
     {
       name: 'createBackup',

@@ -112,12 +112,19 @@ export const tenantEndpoints: Endpoint[] = [
       group: 'Tenants',
       method: 'GET',
       path: '/api/v1/admin/tenants',
-      summary: 'List tenants; deleted ones only with `status=deleted`',
-      query: z.strictObject({ ...pageQuery(), status: tenantRow.status.optional() }),
+      summary: 'List tenants, or those of exactly this name; deleted ones only with `status=deleted`',
+      query: z.strictObject({
+        ...pageQuery(),
+        status: tenantRow.status.optional(),
+        name: nameInput.optional(),
+      }),
       response: listOf(tenant),
     },
     ({ query, services }) =>
-      toList(services.control.listTenants({ status: query.status }, pageOf(query)), tenantJson),
+      toList(
+        services.control.listTenants({ status: query.status, name: query.name }, pageOf(query)),
+        tenantJson,
+      ),
   ),
   adminEndpoint(
     {

@@ -12,6 +12,7 @@ import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import { isReceivingFile } from './files.ts';
 import { problemOf } from './problem.ts';
+import { CHALLENGE_HEADER, PROOF_HEADER } from './proof.ts';
 import type { RequestState } from './state.ts';
 
 /** What node's parser can refuse a request for, before there is one. */
@@ -86,21 +87,26 @@ function answerStarting(request: IncomingMessage, response: ServerResponse, ids:
   response.end(JSON.stringify(body));
 }
 
-/** What a command asks `/healthz` before it sends a token, and what the server of the folder alone can answer. */
-export const CHALLENGE_HEADER = 'x-nimblesite-challenge';
-export const PROOF_HEADER = 'x-nimblesite-proof';
+const TIME_LIMITS = {
+  headersTimeout: 20_000,
+  requestTimeout: 120_000,
+  connectionsCheckingInterval: 5_000,
+};
 
 /**
  * An HTTP server with bounds for clients that send slowly. Does not listen yet.
  * @param prove answers a challenge so that the client knows whose server this is
+ * @param timeLimits in milliseconds, as node's `createServer` has them
  */
-export function createListener(ids: IdMaker, prove: (challenge: string) => string): Listener {
+export function createListener(
+  ids: IdMaker,
+  prove: (challenge: string) => string,
+  timeLimits = TIME_LIMITS,
+): Listener {
   let handle: RequestListener = (request, response) => answerStarting(request, response, ids);
   let ending = false;
   const server = createServer({
-    headersTimeout: 20_000,
-    requestTimeout: 120_000,
-    connectionsCheckingInterval: 5_000,
+    ...timeLimits,
     // Longer than the usual 60 s of a load balancer, which must be the one that closes first.
     keepAliveTimeout: 65_000,
     maxHeaderSize: 16_384,

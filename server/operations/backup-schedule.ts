@@ -98,7 +98,7 @@ export function createBackupSchedule(parts: BackupScheduleParts): BackupSchedule
     const counts = control.countTenants();
     const pauseMs = Math.min((parts.everyMs * SPREAD) / (counts.active + counts.suspended + 1), PAUSE_MS_MAX);
     try {
-      await backups.createOfControl();
+      await backups.createOfControlIfChanged(SYSTEM);
     } catch (error) {
       if (!stopped) log.error({ err: error }, 'control.db could not be backed up');
     }

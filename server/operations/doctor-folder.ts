@@ -6,6 +6,8 @@ import type { Draft, Find, Suspect } from './finding.ts';
 
 const OWN_FILES = ['control.db', 'lock.db', 'master.key', 'server.json', 'quarantine.json'];
 const OWN_FOLDERS = ['tenants', 'backups', 'trash', 'tmp'];
+/** What was deleted, and what a restore has replaced that could not be read, each with what lay beside it. */
+const TRASHED = /\.(db|damaged)(-wal|-journal)?$/;
 const DATABASE_PART = /\.db(-wal|-shm|-journal)?$/;
 /** Folders with a leading dot, `tmp`, and names that say so hold what is not finished. */
 const isUnfinished = (path: string): boolean =>
@@ -112,7 +114,7 @@ async function wrongCompany(
     const message = `belongs to ${relative('tenants', database)}, which is not there; keep it for a rescue`;
     return { ...foreign, tenantId: stem, message };
   }
-  if (folder === 'trash') return path.endsWith('.db') || path.endsWith('.damaged') ? null : foreign;
+  if (folder === 'trash') return TRASHED.test(path) ? null : foreign;
   if (path.endsWith('.db') && !(await isThere(path.replace(/\.db$/, '.json')))) {
     return { kind: 'without_manifest', path, message: 'has no manifest beside it and is not listed' };
   }

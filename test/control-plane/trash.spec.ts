@@ -174,7 +174,7 @@ describe('deleted tenants', () => {
       source.id,
     ]);
     fixture.control.recordFileEvent(
-      { action: 'tenant.export', tenantId: cloned, changes: { size_bytes: 1 } },
+      { action: 'tenant.export', tenantId: cloned, targetId: cloned, changes: { size_bytes: 1 } },
       ADMIN,
     );
     expect(audited(cloned).at(-1)).to.deep.equal({ action: 'tenant.export', changes: '{"size_bytes":1}' });

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { runCli } from '../../server/cli/cli.ts';
 import type { Io } from '../../server/cli/io.ts';
+import { createServer } from '../../server/server.ts';
 import { systemClock } from '../../tenant-schema/clock.ts';
 import type { Json } from './http.ts';
 
@@ -30,6 +31,7 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     env: options.env ?? {},
     clock: systemClock,
     lockWaitMs: 0,
+    loadServer: async () => ({ createServer }),
     stdin: Object.assign(stdin, { isTTY: options.typed !== undefined }),
     stdout: {
       write: (text) => {

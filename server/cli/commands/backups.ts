@@ -20,12 +20,16 @@ const fileOptions = [
   new Option('--force', 'replace a file that is there'),
 ];
 
-/** The id of the backup that is meant; `latest` is the newest. @throws `CliError` where there is none yet */
+/**
+ * The id of the backup that is meant; `latest` is the newest, what a restore has put aside apart: restoring twice must
+ * not bring back what the first time replaced. @throws `CliError` where there is none yet
+ */
 async function findBackup(api: Api, tenantId: string, wanted: string): Promise<string> {
   if (wanted !== 'latest') return wanted;
-  const { data } = await api.get<{ data: BackupRow[] }>(`${TENANTS}/${tenantId}/backups?limit=1`);
-  if (!data[0]) throw new CliError(EXIT.notFound, 'The tenant has no backup yet.');
-  return data[0].id;
+  for await (const { id, trigger } of listAll<BackupRow>(api, `${TENANTS}/${tenantId}/backups`)) {
+    if (trigger !== 'restore') return id;
+  }
+  throw new CliError(EXIT.notFound, 'The tenant has no backup yet.');
 }
 
 /** Commands about copies of one tenant on the server. */

@@ -125,7 +125,21 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
         'restore',
         'manual',
       ]);
+      // What the first time has replaced is not what is wanted back.
+      const twice = await json('tenant', 'restore', 'Acme', 'latest', '--yes');
+      expect(twice.restored_backup_id).to.equal(backup.id);
       expect((await json('tenant', 'clone', 'Acme', 'Staging')).name).to.equal('Staging');
+    });
+
+    it('backs up control.db, and lists the copies', async () => {
+      await json('tenant', 'create', 'Acme');
+      const made = await json('backup-control');
+      expect(made.path).to.equal(join(folder.path, 'data', 'backups', 'control', `${String(made.id)}.db`));
+      expect(sha256(String(made.path))).to.equal(made.sha256);
+      expect(rows(await json('backup-control', '--list'))).to.deep.equal([made]);
+      const { code, stdout } = await run(['backup-control']);
+      expect([code, stdout.includes(String(join('backups', 'control')))]).to.deep.equal([0, true]);
+      expect((await run(['backup-control', 'control.db'])).code).to.equal(2);
     });
 
     it('deletes, brings back and purges', async () => {
@@ -150,6 +164,14 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
       expect(code).to.equal(0);
       expect(stdout).to.equal(`${join(folder.path, 'data', 'tenants', `${String(id)}.db`)}\n`);
       expect(existsSync(`${stdout.trim()}-wal`)).to.equal(false);
+    });
+
+    it('finds a tenant by its name, to the letter', async () => {
+      const { id } = await json('tenant', 'create', 'Acme & Söhne');
+      for (const name of ['Acme', 'acme & söhne']) await json('tenant', 'create', name);
+      expect((await json('tenant', 'show', 'Acme & Söhne')).id).to.equal(id);
+      expect((await run(['tenant', 'show', 'ACME'])).code).to.equal(3);
+      expect((await run(['tenant', 'show', ' '])).code).to.equal(3);
     });
 
     it('lists the ids where a name is not unambiguous', async () => {

@@ -209,7 +209,7 @@ describe('a command', () => {
     expect(root.code).to.equal(0);
     expect(root.stdout).to.include('Examples:').and.to.include('Exit codes:');
     const commands = [
-      ...['serve', 'migrate', 'status', 'doctor', 'completion'].map((name) => [name]),
+      ...['serve', 'migrate', 'status', 'backup-control', 'doctor', 'completion'].map((name) => [name]),
       ...(
         await Promise.all(
           Object.keys(groups).map(async (group) => {
@@ -244,6 +244,13 @@ _nimblesite; echo "\${COMPREPLY[*]}"`;
     expect(complete('tenant', 'export', 'Acme', '--fo')).to.equal('--force');
     expect((await cli(['completion', 'zsh'])).stdout).to.match(/^#compdef nimblesite\n/);
     expect((await cli(['completion', 'fish'])).stdout).to.include('-a undelete');
+    for (const shell of ['zsh', 'fish']) {
+      const { stdout: text } = await cli(['completion', shell]);
+      writeFileSync(join(folder.path, shell), text);
+      const parsed = spawnSync(shell, ['-n', join(folder.path, shell)], { encoding: 'utf8' });
+      // Where the shell is not installed, there is nobody to ask.
+      if (!parsed.error) expect([shell, parsed.status, parsed.stderr]).to.deep.equal([shell, 0, '']);
+    }
     expect((await cli(['completion', 'powershell'])).code).to.equal(2);
   });
 });

@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { cli } from '../../support/cli.ts';
 import { type Json, startTestServer } from '../../support/http.ts';
+import { startProcess } from '../../support/process.ts';
 import { temporaryFolder } from '../../support/tenants.ts';
 
 describe('a lost control.db', () => {
@@ -78,6 +80,46 @@ describe('a lost control.db', () => {
     expect((rebuilt.json.tenants as Json[]).map(({ name }) => name)).to.deep.equal(['Globex']);
     expect((rebuilt.json.failed as Json[]).map((failure) => failure.path)).to.deep.equal([path]);
     expect((await run('tenant', 'import', join(folder.path, 'saved.db'), '--name', 'Acme')).code).to.equal(0);
+  });
+
+  it('is empty or whole where the rebuilding is killed, and the next run or new keys finish the work', async () => {
+    const names = ['Acme', 'Globex', 'Initech'];
+    for (const name of names) await run('tenant', 'create', name);
+    const killedWhile = async (moment: string): Promise<void> => {
+      lose();
+      const script = join(import.meta.dirname, 'killed-rebuild.ts');
+      const { child, output } = startProcess({
+        command: [process.execPath, '--import', 'tsx', script, dataDir, moment],
+      });
+      const [, signal] = await once(child, 'close');
+      expect(signal, output()).to.equal('SIGKILL');
+    };
+
+    for (const moment of ['reading', 'adding']) {
+      await killedWhile(moment);
+      expect((await run('tenant', 'list', '--json')).json.data, moment).to.deep.equal([]);
+      const again = await run('doctor', '--rebuild-control', '--json');
+      expect(again.code, again.stderr).to.equal(0);
+      expect((again.json.tenants as Json[]).map(({ name }) => name)).to.deep.equal(names);
+    }
+
+    await killedWhile('added');
+    expect((await run('doctor', '--rebuild-control')).code).to.equal(4);
+    const listed = (await run('tenant', 'list', '--json')).json.data as Json[];
+    expect(listed.map(({ name }) => name)).to.have.members(names);
+    const [key] = (await run('key', 'list', 'Acme', '--json')).json.data as Json[];
+    const made = [
+      await run('key', 'rotate', 'Acme', String(key?.id), '--json'),
+      await run('key', 'create', 'Globex', '--json'),
+    ];
+    const server = await startTestServer({ dataDir });
+    try {
+      for (const { json } of made) {
+        expect((await server.tenant(String(json.api_key)).get('/api/v1/me')).status).to.equal(200);
+      }
+    } finally {
+      await server.close();
+    }
   });
 
   it('says what to do where it is damaged and not lost', async () => {

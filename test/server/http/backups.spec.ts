@@ -449,6 +449,52 @@ describe('backups', () => {
     });
   });
 
+  describe('of control.db', () => {
+    const CONTROL = '/api/v1/admin/backups/control';
+    const audited = () => {
+      const db = new Database(join(server.dataDir, 'control.db'), { readonly: true });
+      try {
+        return db
+          .prepare("SELECT actor_name, target_id FROM audit WHERE action = 'backup.create' ORDER BY id")
+          .all();
+      } finally {
+        db.close();
+      }
+    };
+
+    it('are made on demand, whole, listed newest first, and in the audit', async () => {
+      const { status, body: first } = await server.admin.post(CONTROL, {});
+      expect(status).to.equal(201);
+      clock.advance(1000);
+      const { body: second } = await server.admin.post(CONTROL, {});
+      expect((await server.admin.get(CONTROL)).body).to.deep.equal({
+        data: [second, first],
+        next_cursor: null,
+      });
+      const page = await server.admin.get(`${CONTROL}?limit=1`);
+      expect((page.body.data as Json[]).map(({ id }) => id)).to.deep.equal([second.id]);
+      const bytes = readFileSync(join(server.dataDir, String(first.path)));
+      expect(createHash('sha256').update(bytes).digest('hex')).to.equal(first.sha256);
+      expect(bytes.length).to.equal(first.size_bytes);
+      expect(first).to.include({ trigger: 'manual', created_at: '2026-01-15T12:00:00.000Z' });
+      inDatabase(bytes, (db) => {
+        expect(db.prepare('SELECT name FROM tenants WHERE id = ?').pluck().get(tenant.id)).to.equal('Acme');
+      });
+      expect(audited()).to.deep.equal(
+        [first.id, second.id].map((target_id) => ({ actor_name: 'admin', target_id })),
+      );
+      await server.operations.background.schedule.run();
+      const copies = filesIn(folder('control')).filter((name) => name.endsWith('.json'));
+      expect(copies, 'nothing has changed since, so the schedule makes none').to.have.length(2);
+    });
+
+    it('are for the admin alone', async () => {
+      expect((await tenant.client.post(CONTROL, {})).status).to.equal(401);
+      expect((await tenant.client.get(CONTROL)).status).to.equal(401);
+      expect((await server.admin.get(`${CONTROL}?limit=0`)).status).to.equal(422);
+    });
+  });
+
   describe('on a schedule', () => {
     const run = () => server.operations.background.schedule.run();
     const made = async () => (await list()).map(({ trigger }) => trigger);
@@ -463,8 +509,35 @@ describe('backups', () => {
       await tenant.client.get('/api/v1/conversations');
       expect((await run()).made, 'a look is no change').to.equal(0);
       const copies = filesIn(folder('control')).filter((name) => name.endsWith('.json'));
-      // Copied before the tenants, it has the rows of a run's backups in the audit only the next time.
-      expect(copies, 'of four runs, three found it changed').to.have.length(3);
+      expect(copies, 'what backups themselves write down is no change').to.have.length(1);
+      await server.admin.patch(path(), { name: 'Acme Ltd' });
+      await run();
+      const after = filesIn(folder('control')).filter((name) => name.endsWith('.json'));
+      expect(after, 'of five runs, two found it changed').to.have.length(2);
+    });
+
+    it('begin with control.db, and go on with whose last backup is the oldest', async () => {
+      const never = await server.createTenant({ name: 'Never' });
+      const lately = await server.createTenant({ name: 'Lately' });
+      clock.advance(DAY_MS);
+      await backUp();
+      clock.advance(DAY_MS);
+      await backUp(lately.id);
+      await Promise.all([tenant, lately].map(({ client }) => server.createConfig(client, { name: 'New' })));
+      await run();
+      // Ids are given in the order in which the backups are begun.
+      const newest = async (owner: string) => ({ owner, id: String((await list('', owner))[0]?.id) });
+      const copies = filesIn(folder('control')).filter((name) => name.endsWith('.json'));
+      const begun = [
+        ...(await Promise.all([lately.id, tenant.id, never.id].map(newest))),
+        { owner: 'control', id: String(copies[0]) },
+      ];
+      expect(begun.sort((a, b) => (a.id < b.id ? -1 : 1)).map(({ owner }) => owner)).to.deep.equal([
+        'control',
+        never.id,
+        tenant.id,
+        lately.id,
+      ]);
     });
 
     it('do not begin a second run beside the first', async () => {
@@ -533,6 +606,7 @@ describe('backups', () => {
     tenant = { ...tenant, client: server.tenant(tenant.apiKey) };
     const answers = [
       await server.admin.post(path('/backups'), {}),
+      await server.admin.post('/api/v1/admin/backups/control', {}),
       await server.admin.post(path('/clone'), { name: 'x' }),
       await server.admin.get(path('/export')),
       await tenant.client.get('/api/v1/export'),

@@ -3,6 +3,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -22,6 +23,7 @@ import {
   startTestServer,
   type TestServer,
 } from '../../support/http.ts';
+import { startServerProcess } from '../../support/process.ts';
 import { temporaryFolder } from '../../support/tenants.ts';
 
 /** What a later release might do: a column more, in a table that is written anew. */
@@ -133,6 +135,54 @@ describe('the fleet', () => {
     ]);
   });
 
+  it('has the failures of a migration that was killed on its list, and takes one migration at a time', async () => {
+    await server.createTenant();
+    const made = await server.createTenant();
+    await server.createTenant();
+    const demo = ((await server.admin.get('/api/v1/admin/tenants')).body.data as Json[]).at(-1);
+    await server.close();
+    const bad = String(demo?.id);
+    forge(fileOf(bad), `UPDATE migrations SET hash = 'of another step'`);
+    // The server of a process of its own hashes in earnest.
+    const forgetToken = () => forge(join(server.dataDir, 'control.db'), 'DELETE FROM admin_tokens');
+    forgetToken();
+    // Keeps the run from its end.
+    const other = new Database(fileOf(made.id));
+    other.exec('BEGIN EXCLUSIVE');
+    const running = await startServerProcess({
+      command: [process.execPath, '--import', 'tsx', 'test/crash/next-release.ts'],
+      env: { DATA_DIR: server.dataDir, PORT: '0', ADMIN_TOKEN: server.adminToken },
+    });
+    try {
+      const migrate = () =>
+        fetch(`${running.url}${FLEET}/migrate`, {
+          method: 'POST',
+          headers: { Authorization: `Bearer ${server.adminToken}`, 'Content-Type': 'application/json' },
+          body: JSON.stringify({ parallel: 1 }),
+        });
+      const { body } = await migrate();
+      if (!body) throw new Error('an answer without a body');
+      const stream = readEvents(body);
+      let event: StreamEvent | undefined;
+      while (event?.event !== 'failed') event = (await stream.next()).value;
+      expect(event?.data.tenant_id).to.equal(bad);
+      const second = await migrate();
+      expect([second.status, ((await second.json()) as Json).code]).to.deep.equal([
+        429,
+        'concurrency_limited',
+      ]);
+      await running.end('SIGKILL');
+      await stream.next().catch(() => undefined);
+    } finally {
+      await running.end('SIGKILL');
+      other.close();
+    }
+    const listed = JSON.parse(readFileSync(join(server.dataDir, 'quarantine.json'), 'utf8')) as Json;
+    expect(Object.keys(listed)).to.deep.equal([bad]);
+    forgetToken();
+    await start();
+  });
+
   it('counts a file that is none of ours as quarantined, and leaves it alone', async () => {
     const { id } = await server.createTenant();
     await server.close();
@@ -201,6 +251,30 @@ describe('the fleet', () => {
         size_bytes: sizes.reduce((sum, size) => sum + size, 0),
       });
       expect(readdirSync(server.dataDir, { recursive: true }).sort()).to.deep.equal(before);
+    });
+
+    it('find nothing wrong while turns run and tenants come, go and are backed up', async () => {
+      const tenants = await Promise.all(['a', 'b'].map((name) => server.createTenant({ name })));
+      let over = false;
+      const chats = tenants.map(async ({ client }) => {
+        const configId = await server.createConfig(client);
+        while (!over) expect((await client.chat(configId, { message: 'hello' })).status).to.equal(200);
+      });
+      const files = async () => {
+        while (!over) {
+          const { id } = await server.createTenant({ name: 'Passing' });
+          await server.admin.post(`/api/v1/admin/tenants/${id}/backups`, {});
+          await server.admin.delete(`/api/v1/admin/tenants/${id}`);
+          await server.admin.delete(`/api/v1/admin/tenants/${id}?purge=true`);
+        }
+      };
+      const busy = [...chats, files()];
+      try {
+        expect((await examine()).findings).to.deep.equal([]);
+      } finally {
+        over = true;
+        await Promise.all(busy);
+      }
     });
 
     it('find damage, wrong owners, orphans, lost files and links', async () => {

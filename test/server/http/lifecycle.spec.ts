@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { openControlPlane } from '../../../control-plane/control-plane.ts';
@@ -14,12 +14,23 @@ import {
 import { ManualClock } from '../../support/tenants.ts';
 import { createGate, startUpstream, type Upstream } from '../../support/upstream.ts';
 
-const DAY_MS = 24 * 60 * 60 * 1000;
+const HOUR_MS = 60 * 60 * 1000;
+const DAY_MS = 24 * HOUR_MS;
+
 const UNKNOWN = '018f0000-0000-7000-8000-000000000000';
+const SYSTEM = { id: 'system', name: 'system', requestId: null };
+
+/** A clock that may show a wrong time while time itself goes on. */
+class WrongClock extends ManualClock {
+  aheadMs = 0;
+  override now(): number {
+    return this.ms + this.aheadMs;
+  }
+}
 
 describe('the life of a tenant', () => {
   let server: TestServer;
-  let clock: ManualClock;
+  let clock: WrongClock;
   let upstream: Upstream;
   let tenant: TestTenant;
   let configId: string;
@@ -33,7 +44,7 @@ describe('the life of a tenant', () => {
     });
   };
   beforeEach(async () => {
-    clock = new ManualClock();
+    clock = new WrongClock();
     upstream = await startUpstream();
     await start();
     const { body } = await server.admin.get('/api/v1/admin/tenants');
@@ -146,17 +157,52 @@ describe('the life of a tenant', () => {
       expect(codeOf(await undelete(UNKNOWN))).to.deep.equal([404, 'not_found']);
     });
 
-    it('is purged TRASH_DAYS later, and not before', async () => {
+    const sweep = () => server.operations.background.trash.sweep();
+
+    it('is purged TRASH_DAYS and some hours later, and not before', async () => {
       await server.admin.delete(path());
       clock.advance(30 * DAY_MS - 1);
-      await server.operations.background.trash.sweep();
+      await sweep();
       expect(trashed()).to.have.length(1);
+      for (const ms of [1, 6 * HOUR_MS - 1]) {
+        clock.advance(ms);
+        await sweep();
+        expect(trashed(), 'seen as expired, but not for long').to.have.length(1);
+      }
       clock.advance(1);
-      await server.operations.background.trash.sweep();
+      await sweep();
       expect(files()).to.deep.equal([]);
       expect((await server.admin.get('/api/v1/admin/tenants?status=deleted')).body.data).to.deep.equal([]);
       expect(codeOf(await undelete())).to.deep.equal([404, 'not_found']);
     });
+  });
+
+  it('outlasts a clock that is ahead for a while, at a start of the server too', async () => {
+    const sweep = () => server.operations.background.trash.sweep();
+    await server.admin.delete(path());
+    clock.aheadMs = 1000 * DAY_MS;
+    await sweep();
+    const { dataDir } = server;
+    await server.close();
+    await start(dataDir);
+    clock.advance(6 * HOUR_MS - 1);
+    await sweep();
+    clock.aheadMs = 0;
+    await sweep();
+    clock.aheadMs = 1000 * DAY_MS;
+    clock.advance(HOUR_MS);
+    await sweep();
+    expect(trashed(), 'what was seen before the clock was right does not count').to.have.length(1);
+    expect((await undelete()).status).to.equal(200);
+  });
+
+  it('ends at the next sweep where TRASH_DAYS is 0', async () => {
+    const { dataDir } = server;
+    await server.close();
+    await start(dataDir, { TRASH_DAYS: '0' });
+    await server.admin.delete(path());
+    await server.operations.background.trash.sweep();
+    expect(files()).to.deep.equal([]);
   });
 
   describe('purged', () => {
@@ -211,11 +257,34 @@ describe('the life of a tenant', () => {
       expect((await tenant.client.get('/api/v1/me')).status).to.equal(401);
     });
 
+    it('takes along what was damaged, what lay beside it, and its place on the list of failed migrations', async () => {
+      const { dataDir } = server;
+      const other = await server.createTenant({ name: 'Globex' });
+      const list = join(dataDir, 'quarantine.json');
+      writeFileSync(list, JSON.stringify({ [tenant.id]: 'a reason', [other.id]: 'another' }), {
+        mode: 0o600,
+      });
+      await server.admin.delete(path());
+      for (const ending of ['.db-wal', '.db-journal', '.x.damaged', '.x.damaged-wal', '.x.damaged-journal']) {
+        writeFileSync(join(dataDir, 'trash', tenant.id + ending), '', { mode: 0o600 });
+      }
+      const doctor = await server.fetch('/api/v1/admin/doctor', {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${server.adminToken}` },
+      });
+      expect(doctor.text, 'all of it has its reason')
+        .to.include('event: done')
+        .and.not.include('event: finding');
+      expect((await server.admin.delete(path('?purge=true'))).status).to.equal(204);
+      expect(filesIn(dataDir).filter((name) => name.includes(tenant.id))).to.deep.equal([]);
+      expect(JSON.parse(readFileSync(list, 'utf8'))).to.deep.equal({ [other.id]: 'another' });
+    });
+
     it('takes copies of control.db along that are damaged, instead of failing for ever', async () => {
       const copies: string[] = [];
       for (const name of ['missing', 'damaged', 'garbled', 'good']) {
         await server.admin.patch(path(), { name: `${CANARY} ${name}` });
-        copies.push(String((await server.operations.backups.createOfControl())?.id));
+        copies.push(String((await server.operations.backups.createOfControl(SYSTEM)).id));
       }
       const [missing, damaged, garbled, good] = copies;
       const copy = (name: string) => join(server.dataDir, 'backups/control', name);
@@ -240,6 +309,8 @@ describe('the life of a tenant', () => {
       await server.admin.delete(path('', others[1]));
       clock.advance(31 * DAY_MS);
       const failed = server.logged(({ msg }) => msg === 'a tenant could not be purged');
+      await server.operations.background.trash.sweep();
+      clock.advance(6 * HOUR_MS);
       await server.operations.background.trash.sweep();
       expect(await failed).to.include({ tenant_id: tenant.id });
       const left = async () =>
@@ -336,6 +407,21 @@ describe('the life of a tenant', () => {
       expect(files()).to.deep.equal([]);
       expect((await server.admin.get('/api/v1/admin/tenants?status=deleted')).body.data).to.deep.equal([]);
     });
+  });
+
+  it('is found by its name, to the letter, among those of its status', async () => {
+    const named = async (query: string) =>
+      ((await server.admin.get(`/api/v1/admin/tenants?${query}`)).body.data as Json[]).map(({ id }) => id);
+    const twin = await server.createTenant({ name: 'Acme' });
+    await server.createTenant({ name: 'acme' });
+    expect(await named('name=Acme')).to.deep.equal([twin.id, tenant.id]);
+    expect(await named('name=Acme&limit=1')).to.deep.equal([twin.id]);
+    expect(await named('name=Acm')).to.deep.equal([]);
+    expect(await named('name=%25')).to.deep.equal([]);
+    await server.admin.delete(path());
+    expect(await named('name=Acme')).to.deep.equal([twin.id]);
+    expect(await named('name=Acme&status=deleted')).to.deep.equal([tenant.id]);
+    expect((await server.admin.get('/api/v1/admin/tenants?name=')).status).to.equal(422);
   });
 
   it('is counted in the stats and the metrics, with the sizes of its files', async () => {

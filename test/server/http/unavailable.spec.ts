@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { startTestServer } from '../../support/http.ts';
@@ -20,6 +20,21 @@ describe('what cannot be had', () => {
     const line = server.logs().find(({ code }) => code === 'tenant_unavailable');
     expect(line).to.include({ level: 'warn', tenant_id: damaged.id });
     expect(JSON.stringify(line)).to.match(/not a database/);
+    await server.stop();
+  });
+
+  it('is every tenant where control.db is lost: said in the log, and nothing is put in its place', async () => {
+    const before = await startTestServer();
+    await before.createTenant();
+    await before.close();
+    for (const suffix of ['', '-wal', '-shm'])
+      rmSync(join(before.dataDir, `control.db${suffix}`), { force: true });
+
+    const server = await startTestServer({ dataDir: before.dataDir });
+    const line = await server.logged(({ level }) => level === 'warn');
+    expect(JSON.stringify(line)).to.include('--rebuild-control');
+    // Not the demo of a new folder either: the files' own tenants are to come back.
+    expect((await server.admin.get('/api/v1/admin/tenants')).body.data).to.deep.equal([]);
     await server.stop();
   });
 
