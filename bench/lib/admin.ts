@@ -13,6 +13,9 @@ export interface Admin {
 }
 
 const CALL_MS_MAX = 120_000;
+/** A server that was loaded to its limit a moment ago says for half a second that it takes no requests. */
+const BUSY_RETRIES = 10;
+const BUSY_WAIT_MS = 500;
 
 export function createAdmin(url: string, adminToken: string): Admin {
   const call = async (
@@ -51,8 +54,16 @@ export function createAdmin(url: string, adminToken: string): Admin {
       return String(id);
     },
     async backUp(tenantId) {
-      const backup = await call(`/api/v1/admin/tenants/${tenantId}/backups`, { ...admin, ...json }, '{}');
-      return Number(backup.size_bytes);
+      for (let retries = 0; ; retries += 1) {
+        try {
+          const path = `/api/v1/admin/tenants/${tenantId}/backups`;
+          return Number((await call(path, { ...admin, ...json }, '{}')).size_bytes);
+        } catch (error) {
+          const isBusy = error instanceof Error && error.message.includes('"code":"overloaded"');
+          if (!isBusy || retries >= BUSY_RETRIES) throw error;
+          await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT_MS));
+        }
+      }
     },
   };
 }
