@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
+import type { UsageDay } from '../store.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
 import { isBroken, isDamage, reasonToRefuse, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
@@ -40,6 +41,8 @@ export interface EngineOptions {
   log: { warn(fields: object, message: string): void };
   /** The limit of a tenant's file, asked at each open; null is none. Default: none for anybody. */
   storageBytesMaxOf?(tenantId: string): number | null;
+  /** Called with each turn that has ended, after the commit: as the usage of its day, of one turn. */
+  onUsage?(tenantId: string, usage: UsageDay): void;
   /** Default: this program's. */
   migrations?: Migrations;
   /** A file from elsewhere must be checked and copied within this time. */
@@ -62,6 +65,15 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const migrations = options.migrations ?? defineMigrations(TENANT_MIGRATIONS);
   const paths = tenantPaths(folder, options.ids);
   const worker = createFileWorker({ childrenMax: FILE_WORKERS });
+
+  /** The turn has ended by then, whatever becomes of the report. */
+  const reportUsage = (id: string, usage: UsageDay): void => {
+    try {
+      options.onUsage?.(id, usage);
+    } catch (error) {
+      log.warn({ tenant_id: id, err: error }, 'usage of a turn could not be reported');
+    }
+  };
 
   const openTenant = (id: string): OpenTenant => {
     const path = paths.of(id);
@@ -87,7 +99,8 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
       const storageBytesMax = options.storageBytesMaxOf?.(id) ?? null;
       limitPages(db, storageBytesMax);
-      const store = createStore(createContext(db, { ...options, storageBytesMax }));
+      const onUsage = (usage: UsageDay): void => reportUsage(id, usage);
+      const store = createStore(createContext(db, { ...options, storageBytesMax, onUsage }));
       store.closeDeadTurns();
       return { store, close };
     } catch (error) {
@@ -127,6 +140,14 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
+  const useIfOpen: TenantEngine['useIfOpen'] = async (id, work) => {
+    try {
+      return await pool.useIfOpen(id, ({ store }) => work(store), isDamage);
+    } catch (error) {
+      throw translate(error);
+    }
+  };
+
   /** Builds a new file under an unfinished name and publishes it; leaves nothing behind where that fails. */
   const build = async <T>(target: string, make: (unfinished: string) => Promise<T>): Promise<T> => {
     // A rename would put the new file in the place of the old one without a word.
@@ -161,15 +182,30 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       throw translateJob(error);
     });
 
-  const readForeign = async (source: string, tenant: TenantName, target: string): Promise<FileReport> => {
+  const readForeign = async (
+    source: string,
+    tenant: TenantName,
+    target: string,
+    { isOwn }: { isOwn: boolean },
+  ): Promise<FileReport> => {
     const scratch = paths.unfinished();
     try {
-      const input = { source, scratch, target, tenant, migrations };
+      const input = { source, scratch, target, tenant, migrations, isOwn };
       return await worker.run('importFile', input, options.importTimeoutMs ?? IMPORT_TIMEOUT_MS);
     } catch (error) {
       const reason = reasonToRefuse(error);
       if (reason === null) throw error;
       throw new Fault('invalid_database', `The file cannot be imported. ${reason}`, { cause: error });
+    } finally {
+      await removeDatabase(scratch);
+    }
+  };
+
+  /** What the tenant has used of its limits since `target` was made. */
+  const carryOver = async (source: string, target: string): Promise<void> => {
+    const scratch = paths.unfinished();
+    try {
+      await worker.run('carryCounters', { source, scratch, target, migrations }, null);
     } finally {
       await removeDatabase(scratch);
     }
@@ -197,7 +233,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       build(paths.of(id), async (unfinished) => {
         // Made by us first, for its mode; SQLite gives the -wal the mode of its database.
         await (await openFile(unfinished, 'wx', 0o600)).close();
-        const db = openDatabase(unfinished, { mustExist: true, synchronous: 'NORMAL' });
+        const db = openDatabase(unfinished, {
+          mustExist: true,
+          synchronous: 'NORMAL',
+          // So that pages can be given back to the disk; afterwards SQLite does not hear of it any more.
+          accept: (file) => file.pragma('auto_vacuum = INCREMENTAL'),
+        });
         try {
           const now = clock.now();
           migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now });
@@ -209,6 +250,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       }),
 
     use,
+    useIfOpen,
 
     async snapshot(id, target) {
       await requireUsable(id);
@@ -221,17 +263,20 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     },
 
     importFile: (source, tenant) =>
-      tracked(build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished))),
+      tracked(
+        build(paths.of(tenant.id), (unfinished) => readForeign(source, tenant, unfinished, { isOwn: false })),
+      ),
 
     async replace(tenant, source, keep, { parkAt, during, onKept } = {}) {
       const ready = paths.unfinished();
       const path = paths.of(tenant.id);
       try {
         // All that can go wrong with the new file has gone wrong before the old one is touched.
-        const restored = await tracked(readForeign(source, tenant, ready));
+        const restored = await tracked(readForeign(source, tenant, ready, { isOwn: true }));
         const exchange = async () => {
           const kept = await keepOld(path, { worker, migrations }, (make) => build(keep, make));
           if (kept) {
+            await carryOver(keep, ready).catch(removing(keep));
             await requireAlone(tenant.id).catch(removing(keep));
             await onKept?.(kept);
             await publish(ready, path);
@@ -239,7 +284,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
             await onKept?.(null);
             await publishOverRest(ready, path, parkAt);
           }
-          return { kept, restored };
+          return { kept, restored: { schemaVersion: restored.schemaVersion, rows: restored.rows } };
         };
         // The tenant's handle is closed by then, also one on a file that was removed under it.
         const exclusively = () => pool.exclusive(tenant.id, exchange);

@@ -3,6 +3,7 @@ import type Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { CheckReport, FileReport, TenantName } from '../engine.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
+import { clearCounters } from './counters.ts';
 import {
   dropStatistics,
   InvalidDatabaseError,
@@ -26,7 +27,7 @@ interface JobBase {
  * Copies a tenant's file, as of one moment, into the new file `target`: compact, checked, and on the disk when this
  * resolves. The source may be open and written to elsewhere. Open turns are closed as aborted, but in a file of an
  * older schema, which the verbs of this program do not know: there they are closed when it is opened or imported.
- * @param job.as gives the copy to another tenant.
+ * @param job.as gives the copy to another tenant, without the counters of this one.
  */
 export async function snapshot(
   job: JobBase & { source: string; target: string; as: TenantName | null },
@@ -39,6 +40,9 @@ export async function snapshot(
     accept: (file) => requireOurs(file, job.migrations),
   });
   try {
+    // A file of an early release has pages that cannot be given back one by one; its copies have not. Only asked for
+    // where it changes nothing in the source: SQLite would write the setting into a file that has it already.
+    if (source.pragma('auto_vacuum', { simple: true }) === 0) source.pragma('auto_vacuum = INCREMENTAL');
     source.prepare('VACUUM INTO ?').run(job.target);
   } finally {
     source.close();
@@ -47,7 +51,10 @@ export async function snapshot(
     dropStatistics(db);
     const version = requireKnownSchema(db, job.migrations);
     if (job.as) db.prepare('UPDATE tenant SET id = ?, name = ?').run(job.as.id, job.as.name);
-    if (version === job.migrations.latest) closeOpenTurns(db);
+    if (version === job.migrations.latest) {
+      closeOpenTurns(db);
+      if (job.as) clearCounters(db);
+    }
     requireIntegrity(db);
   });
 }

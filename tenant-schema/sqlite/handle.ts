@@ -3,6 +3,7 @@ import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
 import type { Clock } from '../clock.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
+import type { UsageDay } from '../store.ts';
 
 /** What the verbs of one open file work with. It lives and dies with the file's handle. */
 export interface StoreContext {
@@ -16,15 +17,21 @@ export interface StoreContext {
    * unless given. @throws `storage_quota_exceeded`
    */
   requireRoom(bytesMax?: number | null): void;
+  /** What SQLite has no other words for: runs it to its end and gives the first value of its answer. */
+  pragma(source: string): unknown;
   /** One consistent view for several reads. */
   read<T>(work: () => T): T;
   /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
   write<T>(work: () => T): T;
+  /** Only inside `write`: tells the engine of a turn's end, once that is committed. */
+  reportUsage(usage: UsageDay): void;
 }
 
 export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runId'> {
   /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
   storageBytesMax?: number | null;
+  /** Called after the commit with each turn that has ended in it. Must not throw. */
+  onUsage?(usage: UsageDay): void;
 }
 
 export function createContext(db: Database.Database, parts: ContextParts): StoreContext {
@@ -37,7 +44,14 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
       )
       .pluck(),
   );
-  const { clock, ids, runId, storageBytesMax = null } = parts;
+  const { clock, ids, runId, storageBytesMax = null, onUsage } = parts;
+  let ended: UsageDay[] = [];
+  const write = <T>(work: () => T): T => {
+    ended = [];
+    const result = transaction.immediate(work) as T;
+    if (onUsage) ended.forEach(onUsage);
+    return result;
+  };
   return {
     clock,
     ids,
@@ -47,11 +61,20 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
       throw new Fault(
         'storage_quota_exceeded',
         `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
+        { details: { limit: 'storage_bytes_max' } },
       );
     },
     orm: drizzle(db),
     read: <T>(work: () => T) => transaction.deferred(work) as T,
-    write: <T>(work: () => T) => transaction.immediate(work) as T,
+    write,
+    reportUsage: (usage) => {
+      ended.push(usage);
+    },
+    pragma: (source) => {
+      // All of its rows: some pragmas do a part of their work at each.
+      const [row] = db.pragma(source) as Record<string, unknown>[];
+      return row && Object.values(row)[0];
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
+import { carryCounters } from './counters.ts';
 import { check, migrateFile, settle, snapshot } from './file-jobs.ts';
 import { importFile } from './import-job.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
@@ -7,7 +8,17 @@ import { glance, integrity } from './looks.ts';
 import { plainCopy } from './plain-copy.ts';
 
 /** What a worker can be asked to do. */
-export const JOBS = { snapshot, importFile, check, migrateFile, settle, glance, integrity, plainCopy };
+export const JOBS = {
+  snapshot,
+  importFile,
+  carryCounters,
+  check,
+  migrateFile,
+  settle,
+  glance,
+  integrity,
+  plainCopy,
+};
 export type JobName = keyof typeof JOBS;
 export type JobInput<N extends JobName> = Parameters<(typeof JOBS)[N]>[0];
 export type JobResult<N extends JobName> = Awaited<ReturnType<(typeof JOBS)[N]>>;

@@ -12,7 +12,9 @@ import type {
   FinishedTurn,
   MessageDraft,
   TenantStore,
+  TurnDemand,
   TurnInput,
+  TurnLimits,
   TurnRequest,
 } from '../../tenant-schema/store.ts';
 
@@ -108,6 +110,21 @@ export const configContent = (changes: Partial<ConfigContent> = {}): ConfigConte
   ...changes,
 });
 
+export const NO_LIMITS: TurnLimits = {
+  requestsPerMinute: null,
+  tokensPerMinute: null,
+  concurrentTurns: null,
+  monthlySpendMicroUsd: null,
+};
+
+/** What a turn asks of limits where its test does not care. */
+export const DEMAND: TurnDemand = {
+  inputTokens: 5,
+  outputTokensMax: 10,
+  costMicroUsdMax: null,
+  priceVersion: null,
+};
+
 export const turnRequest = (
   configId: string,
   input: string | TurnInput,
@@ -121,7 +138,9 @@ export const turnRequest = (
   input: typeof input === 'string' ? { kind: 'message', text: input, cancelToolCalls: false } : input,
   historyBytesMax: 1_000_000,
   storageBytesMax: null,
-  admit: () => {},
+  limits: NO_LIMITS,
+  idempotency: null,
+  admit: () => DEMAND,
   isRunning: () => true,
   ...changes,
 });
@@ -129,10 +148,25 @@ export const turnRequest = (
 export const figures = {
   latencyMs: 12,
   firstTokenMs: 3,
-  usage: { inputTokens: 5, outputTokens: 2, cachedInputTokens: 1, reasoningTokens: 0 },
+  usage: {
+    inputTokens: 5,
+    outputTokens: 2,
+    cachedInputTokens: 1,
+    cacheWriteInputTokens: 0,
+    reasoningTokens: 0,
+  },
   usageEstimated: false,
   costMicroUsd: null,
+  priceVersion: null,
+  content: null,
 };
+
+/** Begins a turn that nothing was answered before. */
+export function begin(store: TenantStore, request: TurnRequest): BegunTurn {
+  const turn = store.beginTurn(request);
+  if (turn.kind !== 'begun') throw new Error('The turn was replayed.');
+  return turn;
+}
 
 /** An end with the model's text and calls. */
 export const answered = (
@@ -148,7 +182,7 @@ export const answered = (
     providerData: null,
     status: 'complete',
   };
-  return { ...figures, status: 'ok', errorCode: null, messages: [...turn.input, message] };
+  return { ...figures, status: 'ok', errorCode: null, messages: [...turn.input, message], answer: null };
 };
 
 export const failed: FailedTurn = { ...figures, status: 'error', errorCode: 'upstream_unavailable' };
@@ -161,7 +195,7 @@ export function chat(
   reply: string,
   changes: Partial<TurnRequest> = {},
 ): BegunTurn {
-  const turn = store.beginTurn(turnRequest(configId, text, changes));
+  const turn = begin(store, turnRequest(configId, text, changes));
   store.finishTurn(turn, answered(turn, reply));
   return turn;
 }
