@@ -223,8 +223,6 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       log,
     });
 
-    // Closed after the engine, when nothing can be used any more.
-    opened.push(() => usage.close());
     const engine = openTenantEngine({
       folder: folder.tenants,
       clock,
@@ -241,6 +239,9 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       },
       log,
     });
+    const usage: UsageLedger = createUsageLedger({ control, engine, clock, log });
+    // Closed after the engine, when nothing can be used any more.
+    opened.push(() => usage.close());
     opened.push(() => engine.close());
     const logRetention = createLogRetention({
       control,
@@ -252,7 +253,6 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       isAlone: isInternal,
     });
     opened.push(() => logRetention.stop());
-    const usage: UsageLedger = createUsageLedger({ control, engine, clock, log });
     opened.push(() => usage.stop());
 
     const transport = createTransport({

@@ -190,7 +190,7 @@ describe('limits over HTTP', () => {
     it('gets its slots and reservations back when the process that held them was killed', async () => {
       const dataDir = join(folder, 'killed');
       const options = {
-        env: { ...env(), ADMIN_TOKEN, PORT: '0', DATA_DIR: dataDir },
+        env: { ...env(), ADMIN_TOKEN, PORT: '0', DATA_DIR: dataDir, DRAIN_SECONDS: '0' },
       };
       const call = async (url: string, path: string, key: string, body: Json) => {
         const answer = await fetch(`${url}${path}`, {
@@ -217,8 +217,9 @@ describe('limits over HTTP', () => {
         upstream.script({ hangAfter: 'request' }, { hangAfter: 'request' });
         const lost = [1, 2].map(() => call(running.url, path, key, { message: 'Hi' }).catch(() => null));
         await upstream.received(2);
+        // Both limits keep a third one out; the first of them is told.
         const third = await call(running.url, path, key, { message: 'Hi' });
-        expect(third.body.code).to.equal('concurrency_limited');
+        expect(third.body.code).to.equal('budget_exceeded');
         await running.end('SIGKILL');
         await Promise.all(lost);
         running = await startServerProcess(options);
