@@ -38,6 +38,7 @@ test-start: node_modules/.installed ## Run "make start" in a fresh clone of the 
 bench: dist/.built ## Measure the goals of docs/performance.md (some minutes; BENCH_SCALE=0.1 for a short run)
 	@node --import tsx bench/snapshot-neighbours.ts
 	@node --import tsx bench/fleet.ts
+	@node --import tsx bench/logs.ts
 
 clean: ## Remove what was built and installed; never touches data/
 	rm -rf dist node_modules

@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { and, desc, eq, gt, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
+import { and, desc, eq, gt, gte, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
 import { Fault, invalid, notFound } from '../tenant-schema/fault.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { Listing, Page } from '../tenant-schema/store.ts';
@@ -19,8 +19,10 @@ import {
 } from './types.ts';
 
 const SALT_BYTES = 16;
-/** How long a key's last use may stay in memory before it is written, together with every other key's. */
+/** How long a key's last use stays in memory before it is written, together with every other key's. */
 const LAST_USE_FLUSH_MS = 60_000;
+/** Keys whose last use is written in one transaction. */
+const LAST_USE_BATCH = 500;
 
 export interface ApiKeys {
   /** Only inside a transaction, on a tenant that is there. */
@@ -37,6 +39,8 @@ export interface ApiKeys {
   find(text: string): TenantIdentity | undefined;
   /** Writes down when keys were last used, as far as that is only in memory. */
   flushLastUses(): void;
+  /** As `flushLastUses`, at the end. */
+  close(): void;
 }
 
 export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit: Audit): ApiKeys {
@@ -82,53 +86,85 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
     .where(eq(apiKeys.id, sql.placeholder('id')))
     .prepare();
 
+  const updateLastUse = db
+    .update(apiKeys)
+    .set({ lastUsedAt: sql`${sql.placeholder('lastUsedAt')}` })
+    .where(eq(apiKeys.id, sql.placeholder('id')))
+    .prepare();
+
+  /** Uses that are not written yet. */
   const lastUses = new Map<string, number>();
-  let flushedAtMonotonic = clock.monotonic();
+  let flushTimer: NodeJS.Timeout | null = null;
+
+  function writeLastUses(countMax: number): void {
+    const batch = [...take(lastUses, countMax)];
+    if (batch.length === 0) return;
+    write(() => {
+      for (const [id, lastUsedAt] of batch) updateLastUse.run({ id, lastUsedAt });
+    });
+    for (const [id] of batch) lastUses.delete(id);
+  }
 
   function flushLastUses(): void {
-    flushedAtMonotonic = clock.monotonic();
-    if (lastUses.size === 0) return;
-    write(() => {
-      for (const [id, lastUsedAt] of lastUses) {
-        db.update(apiKeys).set({ lastUsedAt }).where(eq(apiKeys.id, id)).run();
-      }
-    });
-    lastUses.clear();
+    writeLastUses(lastUses.size);
   }
 
-  /** In memory first: one write a minute instead of one, with its fsync, at every request. */
+  /** On a timer, never in the request that used a key: a write waits for the disk. */
+  function flushSoon(delayMs: number): void {
+    flushTimer = setTimeout(() => {
+      flushTimer = null;
+      try {
+        writeLastUses(LAST_USE_BATCH);
+        if (lastUses.size > 0) flushSoon(0);
+      } catch {
+        // A disk that takes no writes, or a lock: the uses stay noted for the next minute.
+        flushSoon(LAST_USE_FLUSH_MS);
+      }
+    }, delayMs);
+    flushTimer.unref();
+  }
+
   function noteUse(keyId: string): void {
     lastUses.set(keyId, clock.now());
-    if (clock.monotonic() - flushedAtMonotonic >= LAST_USE_FLUSH_MS) tryFlush();
+    if (flushTimer === null) flushSoon(LAST_USE_FLUSH_MS);
   }
 
-  function tryFlush(): void {
-    try {
-      flushLastUses();
-    } catch {
-      // A disk that takes no writes must not lock tenants out; the uses stay noted for the next minute.
-    }
-  }
+  const withLastUse = (row: Omit<ApiKey, 'prefix'>): ApiKey =>
+    toApiKey({ ...row, lastUsedAt: lastUses.get(row.id) ?? row.lastUsedAt });
 
-  /** Whether the tenant would be left without a key that can make keys. */
+  /**
+   * Whether the tenant would be left without a key that can make keys. One that expires sooner than this one does not
+   * count: the tenant would be locked out a little later.
+   */
   function isLastManager(key: ApiKey): boolean {
-    const usable = db
-      .select({ id: apiKeys.id, scopes: apiKeys.scopes })
+    const now = clock.now();
+    const isInForce = key.expiresAt === null || key.expiresAt > now;
+    if (!isInForce || !key.scopes.includes('manage')) return false;
+    const others = db
+      .select({ scopes: apiKeys.scopes })
       .from(apiKeys)
       .where(
         and(
           eq(apiKeys.tenantId, key.tenantId),
           ne(apiKeys.id, key.id),
           isNull(apiKeys.revokedAt),
-          or(isNull(apiKeys.expiresAt), gt(apiKeys.expiresAt, clock.now())),
+          or(
+            isNull(apiKeys.expiresAt),
+            key.expiresAt === null ? undefined : gte(apiKeys.expiresAt, key.expiresAt),
+          ),
         ),
       )
       .all();
-    return key.scopes.includes('manage') && !usable.some(({ scopes }) => scopes.includes('manage'));
+    return !others.some(({ scopes }) => scopes.includes('manage'));
   }
 
   return {
     flushLastUses,
+
+    close() {
+      if (flushTimer) clearTimeout(flushTimer);
+      flushLastUses();
+    },
 
     insert(tenantId, { name, scopes = SCOPES, expiresAt = null }, actor) {
       const id = ids();
@@ -153,9 +189,8 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
     },
 
     list(tenantId, page) {
-      tryFlush();
       const rows = selectPage.all({ tenantId, before: idBound(page.cursor), count: page.limit + 1 });
-      return pageOf(rows.map(toApiKey), page.limit, (key) => key.id);
+      return pageOf(rows.map(withLastUse), page.limit, (key) => key.id);
     },
 
     listKeyless() {
@@ -209,8 +244,7 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
         targetId: keyId,
         changes: { name: key.name, overlap_seconds: overlapMs / 1000 },
       });
-      const lastUsedAt = lastUses.get(keyId) ?? key.lastUsedAt;
-      return { key: toApiKey({ ...key, lastUsedAt }), secret: text };
+      return { key: withLastUse(key), secret: text };
     },
 
     revoke(tenantId, keyId, actor, { keepManager }) {
@@ -219,7 +253,10 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
       if (key.revokedAt !== null) return;
       if (keepManager && isLastManager(toApiKey(key))) {
         throw invalid([
-          { path: 'key_id', message: 'is the last key with the scope "manage"; make another one first' },
+          {
+            path: 'key_id',
+            message: 'is the last key with the scope "manage" that lasts so long; make another one first',
+          },
         ]);
       }
       const revokedAt = clock.now();
@@ -238,14 +275,25 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
       const parsed = parseKey(text);
       if (!parsed) return undefined;
       const row = selectIdentity.get({ id: parsed.keyId });
-      if (!row || !opens(row.key, parsed.secret, clock.now())) return undefined;
+      const now = clock.now();
+      if (!row || !opens(row.key, parsed.secret, now)) return undefined;
       const { id, name, scopes, expiresAt, revokedAt } = row.key;
-      if (revokedAt !== null || (expiresAt !== null && expiresAt <= clock.now())) return undefined;
+      if (revokedAt !== null || (expiresAt !== null && expiresAt <= now)) return undefined;
       if (row.tenant.status === 'deleted') return undefined;
       noteUse(id);
       return { tenant: toTenant(row.tenant), key: { id, name, scopes } };
     },
   };
+}
+
+/** The first entries, at most `countMax`. */
+function* take<T>(entries: Iterable<T>, countMax: number): Generator<T> {
+  let count = 0;
+  for (const entry of entries) {
+    if (count >= countMax) return;
+    count += 1;
+    yield entry;
+  }
 }
 
 /** A fresh secret: the key's text for the client, and what is kept of it. */

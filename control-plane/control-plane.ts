@@ -5,12 +5,16 @@ import { createAdminTokens, type TokenHasher } from './admin-tokens.ts';
 import { createApiKeys } from './api-keys.ts';
 import { createAudit } from './audit.ts';
 import { openControlDatabase } from './database.ts';
+import { createProviderKeys } from './provider-keys.ts';
 import { createTenants } from './tenants.ts';
 import { createTrash, forgetting } from './trash.ts';
 import type { ControlPlane } from './types.ts';
+import { createUsageDays } from './usage-days.ts';
 
 /** The rows of the audit table that backups write. */
 const BY_BACKUPS = "action = 'backup.create'";
+/** Tables that move with every row of the audit, or with every start and stop, and tell nothing by themselves. */
+const BOOKKEEPING = { audit_head: 'true', usage_state: 'true' };
 
 export interface ControlPlaneOptions {
   /** Where control.db is, or is to be made. Its folder must exist. */
@@ -29,11 +33,14 @@ export interface ControlPlaneOptions {
 export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlaneOptions): ControlPlane {
   const database = openControlDatabase(path, clock, ids);
   const { write } = database;
-  const audit = createAudit(database);
+  const auditTable = createAudit(database);
+  const audit = auditTable.add;
+  const usage = createUsageDays(database);
   const tenants = createTenants(database, audit);
   const apiKeys = createApiKeys(database, audit);
   const trash = createTrash(database, { audit, tenants, apiKeys });
   const adminTokens = createAdminTokens(database, audit, tokenHasher);
+  const providerKeys = createProviderKeys(database, audit);
 
   return {
     addTenant: (id, tenant, actor, origin = { action: 'tenant.create' }) =>
@@ -60,7 +67,11 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     listPurging: trash.listPurging,
     endPurge: trash.endPurge,
     compact: trash.compact,
-    recordFileEvent: (event, actor) => write(() => audit({ actor, ...event })),
+    recordFileEvent: ({ tenantId, targetId, ...event }, actor) =>
+      write(() => audit({ actor, ...event, tenantId, targetId: targetId ?? tenantId })),
+    listAudit: auditTable.list,
+    verifyAudit: auditTable.verify,
+    ...usage,
 
     createKey: (tenantId, key, actor) =>
       write(() => {
@@ -84,7 +95,35 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
       }),
 
     findByKey: apiKeys.find,
+    putProviderKey: (tenantId, provider, apiKey, actor) =>
+      write(() => {
+        tenants.get(tenantId);
+        return providerKeys.put(tenantId, provider, apiKey, actor);
+      }),
+    listProviderKeys: (tenantId, page) => {
+      tenants.get(tenantId);
+      return providerKeys.list(tenantId, page);
+    },
+    getProviderKey: (tenantId, provider) => {
+      tenants.get(tenantId);
+      return providerKeys.get(tenantId, provider);
+    },
+    deleteProviderKey: (tenantId, provider, actor) =>
+      write(() => {
+        tenants.get(tenantId);
+        providerKeys.remove(tenantId, provider, actor);
+      }),
+    openProviderKey: providerKeys.open,
+    unlockProviderKeys: providerKeys.unlock,
+    resealProviderKeys: (next, unopenable, actor) =>
+      write(() => providerKeys.reseal(next, unopenable, actor)),
+    countProviderKeys: providerKeys.count,
+    checkProviderKeys: providerKeys.check,
+
     findAdmin: adminTokens.find,
+    createAdminToken: adminTokens.create,
+    listAdminTokens: adminTokens.list,
+    revokeAdminToken: adminTokens.revoke,
     setAdminToken: adminTokens.set,
     ensureAdminToken: adminTokens.ensure,
     hasAdminToken: adminTokens.exists,
@@ -92,7 +131,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     snapshot: (target) =>
       inWorker(async (worker) => {
         const report = await worker.run('plainCopy', { source: path, target, changes: [] }, null);
-        const except = { audit: BY_BACKUPS };
+        const except = { audit: BY_BACKUPS, ...BOOKKEEPING };
         const contentSha256 = await worker.run('contentDigest', { source: target, except }, null);
         return { ...report, contentSha256 };
       }),
@@ -105,7 +144,8 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
 
     close: () => {
       try {
-        apiKeys.flushLastUses();
+        apiKeys.close();
+        adminTokens.flushLastUses();
       } finally {
         database.close();
       }

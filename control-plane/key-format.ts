@@ -7,10 +7,13 @@ const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const SECRET_CHARS = 43;
 /** The smallest number of base62 digits that holds 32 bits. */
 const CHECKSUM_CHARS = 6;
-const KEY = /^nbs_([0-9a-f]{32})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
+const KEY = /^nb[as]_([0-9a-f]{32})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
 
 /** What every tenant key begins with; an admin token never does. */
 export const KEY_MARK = 'nbs_';
+/** What the admin tokens begin with that the server makes. */
+export const ADMIN_MARK = 'nba_';
+type Mark = typeof KEY_MARK | typeof ADMIN_MARK;
 
 export interface ParsedKey {
   keyId: string;
@@ -25,9 +28,9 @@ export const randomSecret = (): string =>
 export const keyPrefix = (keyId: string): string => KEY_MARK + keyId.replaceAll('-', '');
 
 /** Makes the text of a key with a fresh secret. The text is for the client only; the secret's hash is for the database. */
-export function makeKey(keyId: string): { text: string; secret: string } {
+export function makeKey(keyId: string, mark: Mark = KEY_MARK): { text: string; secret: string } {
   const secret = randomSecret();
-  const body = `${keyPrefix(keyId)}_${secret}`;
+  const body = `${mark}${keyId.replaceAll('-', '')}_${secret}`;
   return { text: body + checksum(body), secret };
 }
 
@@ -35,7 +38,8 @@ export function makeKey(keyId: string): { text: string; secret: string } {
  * Takes a key apart, or gives undefined where it cannot be one. The checksum finds every single wrong
  * character, so a typo costs no look into the database.
  */
-export function parseKey(text: string): ParsedKey | undefined {
+export function parseKey(text: string, mark: Mark = KEY_MARK): ParsedKey | undefined {
+  if (!text.startsWith(mark)) return undefined;
   const [, hex, secret, sum] = KEY.exec(text) ?? [];
   if (hex === undefined || secret === undefined) return undefined;
   if (checksum(text.slice(0, -CHECKSUM_CHARS)) !== sum) return undefined;

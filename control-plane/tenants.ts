@@ -16,6 +16,7 @@ import type {
   TenantLimits,
   TenantOrigin,
   TenantPatch,
+  TenantSettings,
   TenantStatus,
 } from './types.ts';
 
@@ -28,13 +29,16 @@ const UNLIMITED: TenantLimits = {
   providers: null,
 };
 
+const DEFAULT_SETTINGS: TenantSettings = { log_content: false, redact_secrets: true };
+
 type TenantRow = typeof tenants.$inferSelect;
 
-/** A row as the rest of the program sees it: every limit is named, null where there is none. */
+/** A row as the rest of the program sees it: every limit is named, null where there is none, and every setting. */
 export function toTenant({ deletedAt, purging: _, statusBefore: __, ...row }: TenantRow): Tenant {
   return {
     ...row,
     limits: { ...UNLIMITED, ...row.limits },
+    settings: { ...DEFAULT_SETTINGS, ...row.settings },
     ...(deletedAt !== null && { deletedAt }),
   };
 }
@@ -60,6 +64,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
       status: sql.placeholder('status'),
       metadata: sql.placeholder('metadata'),
       limits: sql.placeholder('limits'),
+      settings: sql.placeholder('settings'),
       createdAt: sql.placeholder('createdAt'),
       deletedAt: sql.placeholder('deletedAt'),
       purging: false,
@@ -80,13 +85,14 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
   return {
     get,
 
-    insert(id, { name, metadata = {}, limits = {} }, actor, origin) {
+    insert(id, { name, metadata = {}, limits = {}, settings = {} }, actor, origin) {
       const row: TenantRow = {
         id,
         name,
         status: 'active',
         metadata,
         limits: mergeByKey({}, limits),
+        settings: mergeByKey({}, settings),
         createdAt: clock.now(),
         deletedAt: null,
         purging: false,
@@ -101,7 +107,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
         targetId: id,
         changes: {
           ...(origin.action === 'tenant.clone' && { source_id: origin.sourceId }),
-          ...describeChanges({ metadata: {}, limits: UNLIMITED }, tenant),
+          ...describeChanges({ metadata: {}, limits: UNLIMITED, settings: DEFAULT_SETTINGS }, tenant),
         },
       });
       return tenant;
@@ -115,6 +121,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
         status,
         metadata: {},
         limits: {},
+        settings: {},
         createdAt,
         deletedAt,
         purging: false,
@@ -151,6 +158,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
           status: patch.status ?? before.status,
           metadata: mergeMetadata(before.metadata, patch.metadata ?? {}),
           limits: { ...UNLIMITED, ...mergeByKey(before.limits, patch.limits ?? {}) },
+          settings: { ...DEFAULT_SETTINGS, ...mergeByKey(before.settings, patch.settings ?? {}) },
         };
         const changes = describeChanges(before, after);
         if (Object.keys(changes).length === 0) return before;
@@ -160,6 +168,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
             status: after.status,
             metadata: after.metadata,
             limits: mergeByKey({}, after.limits),
+            settings: after.settings,
           })
           .where(eq(tenants.id, id))
           .run();
@@ -180,7 +189,7 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
   };
 }
 
-type Described = Pick<Tenant, 'metadata' | 'limits'> & Partial<Tenant>;
+type Described = Pick<Tenant, 'metadata' | 'limits' | 'settings'> & Partial<Tenant>;
 
 /** What differs, from what to what. Of metadata only the keys: its values are a client's, and may be secret. */
 function describeChanges(before: Described, after: Described): JsonObject {
@@ -192,6 +201,12 @@ function describeChanges(before: Described, after: Described): JsonObject {
   if (limits.length > 0) {
     changes.limits = Object.fromEntries(
       limits.map((key) => [key, { from: before.limits[key], to: after.limits[key] }]),
+    );
+  }
+  const settings = changedKeys(before.settings, after.settings);
+  if (settings.length > 0) {
+    changes.settings = Object.fromEntries(
+      settings.map((key) => [key, { from: before.settings[key], to: after.settings[key] }]),
     );
   }
   const metadata = changedKeys(before.metadata, after.metadata);

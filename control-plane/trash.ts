@@ -1,5 +1,6 @@
 import { and, desc, eq } from 'drizzle-orm';
 import { notFound } from '../tenant-schema/fault.ts';
+import type { CopyChange } from '../tenant-schema/sqlite/plain-copy.ts';
 import type { ApiKeys } from './api-keys.ts';
 import type { Audit } from './audit.ts';
 import type { ControlDatabase } from './database.ts';
@@ -17,18 +18,28 @@ export interface Trash {
   compact: ControlPlane['compact'];
 }
 
-/** What a purge does to the rows of control.db, as plain SQL so that copies of the file can be treated alike. */
-const FORGET = [
+/**
+ * What a purge does to the rows of control.db, as plain SQL so that copies of the file can be treated alike: also one
+ * that an earlier release has made, which has not all of the tables. Rows that refer to the tenant come before it.
+ */
+const FORGET: Omit<CopyChange, 'parameter'>[] = [
   // Before the keys: what a tenant's own key did stands there under that key's name.
-  "UPDATE audit SET actor_name = '' WHERE actor_id IN (SELECT id FROM api_keys WHERE tenant_id = ?)",
-  'DELETE FROM api_keys WHERE tenant_id = ?',
-  'DELETE FROM tenants WHERE id = ?',
-  "UPDATE audit SET changes = '{}' WHERE tenant_id = ?",
+  {
+    since: 1,
+    sql: "UPDATE audit SET actor_name = '' WHERE actor_id IN (SELECT id FROM api_keys WHERE tenant_id = ?)",
+  },
+  { since: 1, sql: 'DELETE FROM api_keys WHERE tenant_id = ?' },
+  { since: 5, sql: 'DELETE FROM provider_keys WHERE tenant_id = ?' },
+  { since: 5, sql: 'DELETE FROM usage_days WHERE tenant_id = ?' },
+  { since: 1, sql: 'DELETE FROM tenants WHERE id = ?' },
+  { since: 1, sql: "UPDATE audit SET changes = '{}' WHERE tenant_id = ?" },
+  // With the salt goes what could still be guessed of it; the audit's chain holds without.
+  { since: 6, sql: 'UPDATE audit SET private_salt = NULL WHERE tenant_id = ?' },
 ];
 
-/** The statements that take these tenants out of a copy of control.db, each with its parameter. */
-export const forgetting = (tenantIds: readonly string[]): [sql: string, parameter: string][] =>
-  tenantIds.flatMap((id) => FORGET.map((statement): [string, string] => [statement, id]));
+/** The statements that take these tenants out of a copy of control.db. */
+export const forgetting = (tenantIds: readonly string[]): CopyChange[] =>
+  tenantIds.flatMap((parameter) => FORGET.map((statement) => ({ ...statement, parameter })));
 
 /** Tenants on their way out: what was deleted can come back, what is being purged cannot. */
 export function createTrash(
@@ -120,7 +131,7 @@ export function createTrash(
       apiKeys.flushLastUses();
       write(() => {
         if (!isPurging(id)) return;
-        for (const [statement, parameter] of forgetting([id])) run(statement, parameter);
+        for (const { sql, parameter } of forgetting([id])) run(sql, parameter);
         audit({ actor, action: 'tenant.purge', tenantId: id, targetId: id });
       });
     },

@@ -1,5 +1,6 @@
 import type { FileReport } from '../tenant-schema/engine.ts';
-import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
+import type { JsonObject, Listing, Page, TimeRange, UsageDay } from '../tenant-schema/store.ts';
+import type { MasterKey } from './master-key.ts';
 
 export type TenantStatus = 'active' | 'suspended' | 'deleted';
 
@@ -14,12 +15,21 @@ export interface TenantLimits {
   providers: string[] | null;
 }
 
+/** How a tenant's logs are kept. */
+export interface TenantSettings {
+  /** Whether a log row keeps what was said in its turn. */
+  log_content: boolean;
+  /** Whether what looks like a secret is replaced in it before it is kept. */
+  redact_secrets: boolean;
+}
+
 export interface Tenant {
   id: string;
   name: string;
   status: TenantStatus;
   metadata: JsonObject;
   limits: TenantLimits;
+  settings: TenantSettings;
   createdAt: number;
   /** Only where the status is `deleted`. */
   deletedAt?: number;
@@ -50,6 +60,50 @@ export interface IssuedKey {
   secret: string;
 }
 
+/**
+ * What an admin token allows. `auditor`: every GET that gives no tenant's data away. `operator`: all but admin tokens
+ * and the master key. `owner`: everything.
+ */
+export type AdminRole = 'owner' | 'operator' | 'auditor';
+/** Each allows what those before it do. */
+export const ADMIN_ROLES: readonly AdminRole[] = ['auditor', 'operator', 'owner'];
+
+/** An admin token as it is listed: nothing in it opens anything. */
+export interface AdminToken {
+  id: string;
+  name: string;
+  role: AdminRole;
+  createdAt: number;
+  /** Written at most once a minute. */
+  lastUsedAt: number | null;
+  revokedAt: number | null;
+}
+
+/** A tenant's own key at a provider, as it is listed. */
+export interface ProviderKey {
+  /** The provider's. */
+  name: string;
+  /** Its last four characters; empty where it has fewer than twelve. */
+  last4: string;
+  updatedAt: number;
+}
+
+/** What becomes of a sealed key that no master key at hand opens. */
+export type Unopenable = 'refuse' | 'drop' | 'keep';
+
+/** How many provider keys were sealed anew, and how many were removed because nothing opens them. */
+export interface Reseal {
+  resealed: number;
+  dropped: number;
+}
+
+export interface ProviderKeysCheck {
+  sealed: number;
+  /** Of those, how many no master key at hand opens, and whose they are. */
+  unopenable: number;
+  tenantIds: string[];
+}
+
 /** Who did an admin action, for the audit table. */
 export interface Actor {
   /** Id and name of the admin token, or `system` for what the server does by itself. */
@@ -58,10 +112,93 @@ export interface Actor {
   requestId: string | null;
 }
 
+/** Whose an admin token is, and what it allows. */
+export interface Admin extends Actor {
+  role: AdminRole;
+}
+
+/** `key`: a tenant's own. `system`: what the server does by itself. */
+export type ActorKind = 'admin' | 'key' | 'system';
+
+export type AuditAction =
+  | 'tenant.create'
+  | 'tenant.adopt'
+  | 'tenant.update'
+  | 'tenant.clone'
+  | 'tenant.import'
+  | 'tenant.delete'
+  | 'tenant.undelete'
+  | 'tenant.purge'
+  | 'key.create'
+  | 'key.rotate'
+  | 'key.revoke'
+  | 'provider_key.put'
+  | 'provider_key.delete'
+  | 'admin_token.create'
+  | 'admin_token.replace'
+  | 'admin_token.revoke'
+  | 'master_key.rotate'
+  | FileEvent['action'];
+
+/** A row of the audit. */
+export interface AuditEvent {
+  id: string;
+  at: number;
+  actor: { id: string; name: string; kind: ActorKind };
+  action: string;
+  tenantId: string | null;
+  targetId: string | null;
+  requestId: string | null;
+  /** Empty once the tenant is purged. */
+  changes: JsonObject;
+}
+
+export interface AuditFilter extends TimeRange {
+  tenantId?: string | undefined;
+  /** The id or the name of who did it. */
+  actor?: string | undefined;
+  action?: string | undefined;
+}
+
+export interface AuditVerdict {
+  rows: number;
+  /** The first place where the audit is not what was written; the id is null where rows are missing at its end. */
+  broken: { id: string | null; reason: string } | null;
+}
+
+/** What one tenant used on one UTC day. */
+export interface TenantUsageDay {
+  tenantId: string;
+  usage: UsageDay;
+}
+
+/** Whole UTC days as `YYYY-MM-DD`: from `since` on, up to but without `until`. */
+export interface UsageFilter {
+  tenantId?: string | undefined;
+  since?: string | undefined;
+  until?: string | undefined;
+}
+
+/** A sum of days; what it is not by is null. */
+export interface AdminUsageSum extends Omit<UsageDay, 'day'> {
+  tenantId: string | null;
+  day: string | null;
+}
+
+/** Whether all that was used is in control.db, and up to when (epoch milliseconds) it is in any case. */
+export interface UsageState {
+  complete: boolean;
+  completeUntil: number;
+}
+
+/** Settings as they are given: null is the default again. */
+export type TenantSettingsInput = { [K in keyof TenantSettings]?: TenantSettings[K] | null | undefined };
+
 export interface NewTenant {
   name: string;
   metadata?: JsonObject | undefined;
   limits?: Partial<TenantLimits> | undefined;
+  settings?: TenantSettingsInput | undefined;
 }
 
 /** Where a new tenant's data came from. */
@@ -78,13 +215,22 @@ export interface TenantFilter {
   name?: string | undefined;
 }
 
-/** What was done with a tenant's file, which control.db itself knows nothing of. */
+/** What was done with files, which control.db itself knows nothing of. */
 export interface FileEvent {
-  action: 'tenant.restore' | 'tenant.export' | 'backup.create';
-  /** Null where it is about control.db. */
+  action:
+    | 'tenant.restore'
+    | 'tenant.export'
+    | 'tenant.quiesce'
+    | 'backup.create'
+    | 'backup.download'
+    | 'fleet.migrate'
+    | 'doctor.fix'
+    | 'logs.prune'
+    | 'usage.rebuild';
+  /** Null where it is about all of them, or about control.db. */
   tenantId: string | null;
-  /** The backup's id, or the export's. */
-  targetId: string;
+  /** The backup's id, or the export's; by default the tenant's. */
+  targetId?: string;
   changes?: JsonObject;
 }
 
@@ -102,12 +248,13 @@ export interface FoundTenant {
   createdAt: number;
 }
 
-/** As a `PATCH` body: `metadata` and `limits` are merged by key, null removes. */
+/** As a `PATCH` body: `metadata`, `limits` and `settings` are merged by key, null removes. */
 export interface TenantPatch {
   name?: string | undefined;
   status?: 'active' | 'suspended' | undefined;
   metadata?: JsonObject | undefined;
   limits?: Partial<TenantLimits> | undefined;
+  settings?: TenantSettingsInput | undefined;
 }
 
 export interface NewKey {
@@ -174,8 +321,25 @@ export interface ControlPlane {
   endPurge(id: string, actor: Actor): void;
   /** After purges: writes control.db anew, so that no byte of what they removed is left in it. */
   compact(): void;
-  /** Writes an audit row about a file. */
+  /** Writes an audit row about a file, or about all of them. */
   recordFileEvent(event: FileEvent, actor: Actor): void;
+  /** The audit, newest first. */
+  listAudit(filter: AuditFilter, page: Page): Listing<AuditEvent>;
+  /** Follows the audit's chain of hashes from its first row to its last, a batch at a time. */
+  verifyAudit(): Promise<AuditVerdict>;
+
+  /** Adds to what tenants used, in one transaction; that of tenants that are not there is dropped. */
+  addUsage(rows: readonly TenantUsageDay[]): void;
+  /** Sets what a tenant used, day by day, to exactly this. Nothing happens for one that is not there. */
+  replaceUsage(tenantId: string, days: readonly UsageDay[]): void;
+  /** By tenant and day, newest day first. */
+  listUsage(filter: UsageFilter, page: Page): Listing<AdminUsageSum>;
+  /** By day, newest first, over all tenants or one. */
+  sumUsageByDay(filter: UsageFilter, page: Page): Listing<AdminUsageSum>;
+  /** By tenant, newest first. */
+  sumUsageByTenant(filter: UsageFilter, page: Page): Listing<AdminUsageSum>;
+  usageState(): UsageState;
+  setUsageState(state: UsageState): void;
 
   /** The ids of tenants, deleted ones apart, that no key opens: each is revoked or expired. */
   listKeyless(): string[];
@@ -188,7 +352,7 @@ export interface ControlPlane {
    *   `validation_failed` for one that has expired.
    */
   rotateKey(tenantId: string, keyId: string, rotation: Rotation, actor: Actor): IssuedKey;
-  /** @param options.keepManager refuses to take the tenant's last key that can manage keys; default false */
+  /** @param options.keepManager refuses to leave the tenant without another key that can manage keys for at least as long; default false */
   revokeKey(tenantId: string, keyId: string, actor: Actor, options?: { keepManager: boolean }): void;
 
   /**
@@ -198,14 +362,49 @@ export interface ControlPlane {
   findByKey(text: string): TenantIdentity | undefined;
 
   /**
-   * The admin whose token this is, or undefined. Costs an argon2 verification unless the same token was
-   * verified within minutes; its row is read each time all the same.
-   * @throws `rate_limited` when this address has tried too often.
+   * Puts a tenant's own key at a provider in the place of the one before.
+   * @throws `provider_not_configured` while there is no master key
    */
-  findAdmin(token: string, address: string): Promise<Actor | undefined>;
-  /** Replaces the admin token. */
+  putProviderKey(tenantId: string, provider: string, apiKey: string, actor: Actor): ProviderKey;
+  /** The latest change first. */
+  listProviderKeys(tenantId: string, page: Page): Listing<ProviderKey>;
+  getProviderKey(tenantId: string, provider: string): ProviderKey;
+  deleteProviderKey(tenantId: string, provider: string, actor: Actor): void;
+  /**
+   * The text of a tenant's own key, for a call of that provider and for nothing else; null where it has none. Read at
+   * each call, for about 20 µs, and kept nowhere.
+   * @throws `provider_not_configured` where it is there and no master key opens it
+   */
+  openProviderKey(tenantId: string, provider: string): string | null;
+  /** From now on the one master key seals provider keys, and both open them; at first there is none. */
+  unlockProviderKeys(current: MasterKey | null, previous?: MasterKey | null): void;
+  /**
+   * Seals every provider key with `next`, in one transaction. To be followed by `unlockProviderKeys`.
+   * @param unopenable `refuse` changes nothing where there is one that nothing opens
+   */
+  resealProviderKeys(next: MasterKey, unopenable: Unopenable, actor: Actor): Reseal;
+  /** How many provider keys there are, or how many one master key has sealed. */
+  countProviderKeys(masterKeyId?: string): number;
+  /** Opens every provider key, in batches between which the event loop goes on. */
+  checkProviderKeys(): Promise<ProviderKeysCheck>;
+
+  /**
+   * The admin whose token this is, or undefined. A right token is found whatever else has been tried, also from the
+   * same address; its row is read each time. Most wrong ones are told without an argon2 verification.
+   * @throws `rate_limited` for a wrong token, or for one that only argon2 can tell, when this address has tried too many
+   */
+  findAdmin(token: string, address: string): Promise<Admin | undefined>;
+  /** Makes an admin token; its text exists only here. @throws `already_exists` for the name of the stored one */
+  createAdminToken(
+    token: { name: string; role: AdminRole },
+    actor: Actor,
+  ): Promise<{ token: AdminToken; secret: string }>;
+  listAdminTokens(page: Page): Listing<AdminToken>;
+  /** Dead when this returns. @throws `validation_failed` for the last one with the role `owner` */
+  revokeAdminToken(id: string, actor: Actor): void;
+  /** Replaces the stored token, the one of the name `admin`, by a text that the operator has chosen. */
   setAdminToken(token: string): Promise<void>;
-  /** Makes an admin token where there is none and gives its text, which exists only here; else null. */
+  /** Makes the stored token where no owner's is in force and gives its text, which exists only here; else null. */
   ensureAdminToken(): Promise<string | null>;
   /** False until the first start has come to its end. */
   hasAdminToken(): boolean;

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { isAdminToken } from '../control-plane/admin-tokens.ts';
 import { KEY_MARK } from '../control-plane/key-format.ts';
+import { parseMasterKey } from '../control-plane/master-key.ts';
 import { INPUT_BYTES_MAX } from '../tenant-schema/json.ts';
 import { PROVIDER_NAMES, type ProviderName } from './providers/catalogue.ts';
 import { LOG_LEVELS, type LogLevel } from './telemetry/log.ts';
@@ -13,6 +14,12 @@ export interface Config {
   dataDir: string;
   /** Replaces the stored token; null keeps it. */
   adminToken: string | null;
+  /** Seals tenants' own provider keys; null: the one in `master.key`. */
+  masterKey: Buffer | null;
+  /** The one before it, to seal anew what it has sealed. */
+  masterKeyPrevious: Buffer | null;
+  /** Whether a tenant without a key of its own at a provider is served with the server's. */
+  allowServerKeys: boolean;
   openTenantsMax: number;
   tenantIdleMs: number;
   bodyBytesMax: number;
@@ -26,6 +33,8 @@ export interface Config {
   backupKeepWeekly: number;
   /** A deleted tenant is purged after so long. */
   trashKeepMs: number;
+  /** Log rows of so many whole days before today are kept; null keeps all. */
+  logKeepDays: number | null;
   /** Copies of files are only made while so much stays free on the disk. */
   diskFreeBytesMin: number;
   /** Origins whose pages may call the API; none turns CORS off. */
@@ -42,6 +51,8 @@ export interface Config {
   upstreamIdleMs: number;
   upstreamTotalMs: number;
   upstreamRetries: number;
+  /** Prices of models that go before those the server came with; absolute. Null for none. */
+  pricesFile: string | null;
   /** Null where the environment says nothing. */
   providers: Record<ProviderName, { apiKey: string | null; baseUrl: string | null }>;
 }
@@ -105,6 +116,11 @@ function reader(environment: Environment) {
       if (given !== '0' && given !== '1') throw new ConfigError(name, '0 or 1');
       return given === '1';
     },
+    boolean: (name: string, fallback: boolean): boolean => {
+      const given = text(name) ?? String(fallback);
+      if (!/^(?:true|false|1|0)$/.test(given)) throw new ConfigError(name, 'true or false');
+      return given === 'true' || given === '1';
+    },
     choice: <T extends string>(name: string, fallback: T, choices: readonly T[]): T => {
       const given = text(name) ?? fallback;
       const found = choices.find((choice) => choice === given);
@@ -122,6 +138,16 @@ function reader(environment: Environment) {
 
 const dataDirOf = (read: Pick<ReturnType<typeof reader>, 'text'>): string =>
   resolve(read.text('DATA_DIR') ?? join('.', 'data'));
+
+function masterKey(name: string, given: string | undefined): Buffer | null {
+  if (given === undefined) return null;
+  const bytes = parseMasterKey(given.trim());
+  if (bytes === null)
+    throw new ConfigError(name, '32 bytes as base64 (openssl rand -base64 32) or hexadecimal');
+  return bytes;
+}
+
+const pathOf = (given: string | undefined): string | null => (given === undefined ? null : resolve(given));
 
 function httpUrl(name: string, given: string | undefined): string | null {
   if (given === undefined) return null;
@@ -174,6 +200,9 @@ export function loadConfig(environment: Environment = process.env): Config {
       isAdminToken,
       `16 to 512 printable ASCII characters, not with a blank at an end, and not begin with "${KEY_MARK}"`,
     ),
+    masterKey: masterKey('MASTER_KEY', read.text('MASTER_KEY')),
+    masterKeyPrevious: masterKey('MASTER_KEY_PREVIOUS', read.text('MASTER_KEY_PREVIOUS')),
+    allowServerKeys: read.boolean('ALLOW_SERVER_KEYS', true),
     openTenantsMax: read.integer('MAX_OPEN_TENANTS', 256, 1, 100_000),
     tenantIdleMs: read.seconds('TENANT_IDLE_SECONDS', 60, 0),
     bodyBytesMax: read.integer('BODY_BYTES_MAX', MIB, 1, INPUT_BYTES_MAX),
@@ -184,6 +213,8 @@ export function loadConfig(environment: Environment = process.env): Config {
     backupKeepDaily: read.integer('BACKUP_KEEP_DAILY', 7, 0, 10_000),
     backupKeepWeekly: read.integer('BACKUP_KEEP_WEEKLY', 4, 0, 10_000),
     trashKeepMs: read.integer('TRASH_DAYS', 30, 0, 36_500) * DAY_MS,
+    // 0 is "for ever", as no file of a tenant should lose its rows by a setting that looks like "off".
+    logKeepDays: read.integer('LOG_DAYS', 90, 0, 36_500) || null,
     diskFreeBytesMin: read.integer('DISK_FREE_BYTES_MIN', 256 * MIB, 0, 1024 * GIB),
     corsOrigins: origins('CORS_ORIGINS', read.text('CORS_ORIGINS')),
     metricsPublic: read.flag('METRICS_PUBLIC'),
@@ -196,6 +227,7 @@ export function loadConfig(environment: Environment = process.env): Config {
     upstreamIdleMs: read.seconds('UPSTREAM_IDLE_TIMEOUT_SECONDS', 120, 0.001),
     upstreamTotalMs: read.seconds('UPSTREAM_TOTAL_TIMEOUT_SECONDS', 600, 0.001),
     upstreamRetries: read.integer('UPSTREAM_RETRIES', 2, 0, 10),
+    pricesFile: pathOf(read.text('PRICES_FILE')),
     providers,
   };
 }

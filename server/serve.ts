@@ -49,6 +49,8 @@ async function run(config: Config): Promise<void> {
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  // Without a file there is nothing to read again, and a terminal that closes ends the server as ever.
+  if (config.pricesFile !== null) process.on('SIGHUP', () => server?.reloadPrices());
 
   server = await createServer(config, { log });
   const { url } = await server.listen();

@@ -10,7 +10,7 @@ import { Fault } from '../tenant-schema/fault.ts';
 import { createIds, type IdMaker } from '../tenant-schema/ids.ts';
 import { openTenantEngine } from '../tenant-schema/sqlite/engine.ts';
 import type { Migrations } from '../tenant-schema/sqlite/migrator.ts';
-import { createAgent } from './agent/turn.ts';
+import { createAgent } from './agent/admission.ts';
 import { type Config, ConfigError } from './config.ts';
 import { announce, newRunSecret, openDataFolder, proofOf, StartError } from './data-folder.ts';
 import type { Lifecycle } from './endpoints/endpoint.ts';
@@ -20,8 +20,13 @@ import { createListener } from './http/listener.ts';
 import { createDisk } from './operations/disk.ts';
 import { createDoctor } from './operations/doctor.ts';
 import { createFleet } from './operations/fleet.ts';
+import { createLogRetention } from './operations/log-retention.ts';
+import { openMasterKeys } from './operations/master-key.ts';
 import { createOperations, type Operations } from './operations/operations.ts';
 import { type Rebuild, rebuildControl } from './operations/rebuild.ts';
+import { createUsageLedger, type UsageLedger } from './operations/usage-ledger.ts';
+import { PricesFileError } from './pricing/prices-file.ts';
+import { createPricing, type Pricing, type PricingOptions } from './pricing/pricing.ts';
 import { createProviders } from './providers/registry.ts';
 import { createTransport } from './providers/transport.ts';
 import { createLog, type Log } from './telemetry/log.ts';
@@ -46,6 +51,8 @@ export interface Server {
    * give the same promise.
    */
   close(): Promise<void>;
+  /** Reads the file of prices again; a bad one changes nothing and is logged. */
+  reloadPrices(): void;
   /** See `operations/rebuild.ts`. Not for a server that others can reach. */
   rebuildControl(progress: (done: number, total: number) => void): Promise<Rebuild>;
 }
@@ -127,6 +134,17 @@ function closeListener(http: HttpServer): Promise<void> {
   });
 }
 
+/** @throws `ConfigError` for a file of prices that cannot be used */
+async function openPricing(options: PricingOptions): Promise<Pricing> {
+  try {
+    return await createPricing(options);
+  } catch (error) {
+    if (error instanceof PricesFileError)
+      throw new ConfigError('PRICES_FILE', `a file of prices: ${error.message}`);
+    throw error;
+  }
+}
+
 const hasNoTenants = (control: ControlPlane): boolean =>
   Object.values(control.countTenants()).every((count) => count === 0);
 
@@ -158,6 +176,10 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
   const log = overrides.log ?? createLog({ level: config.logLevel });
   const ids = createIds(clock);
   const lifecycle: Lifecycle = { state: 'starting' };
+  const { internalAdminToken } = overrides;
+  const isInternal = internalAdminToken !== undefined;
+  // A command runs no turn, and what it does must not depend on a file of prices.
+  const pricing = await openPricing({ file: isInternal ? null : config.pricesFile, clock, log });
 
   // What has been opened, to be closed in the opposite order: at the end, or where a later step fails.
   const opened: (() => void | Promise<void>)[] = [];
@@ -193,6 +215,13 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       ...(tokenHasher && { tokenHasher }),
     });
     opened.push(() => control.close());
+    const masterKeys = await openMasterKeys({
+      control,
+      dataDir: config.dataDir,
+      given: config.masterKey,
+      previous: config.masterKeyPrevious,
+      log,
+    });
 
     const engine = openTenantEngine({
       folder: folder.tenants,
@@ -206,9 +235,27 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),
       // Made below, with this engine. Until then no file is opened but the demo's, which is new.
       keepBeforeRewrite: (tenantId, copy) => operations.keepBeforeMigration(tenantId, copy),
+      onUsage(tenantId, used) {
+        usage.add(tenantId, used);
+        logRetention.touched(tenantId);
+      },
       log,
     });
+    const usage: UsageLedger = createUsageLedger({ control, engine, clock, log });
+    // Closed after the engine, when nothing can be used any more.
+    opened.push(() => usage.close());
     opened.push(() => engine.close());
+    const logRetention = createLogRetention({
+      control,
+      engine,
+      clock,
+      log,
+      // A command has the settings of its shell, not those of the server: how much it may remove has to be said.
+      keepDays: isInternal ? null : config.logKeepDays,
+      isAlone: isInternal,
+    });
+    opened.push(() => logRetention.stop());
+    opened.push(() => usage.stop());
 
     const transport = createTransport({
       connectTimeoutMs: config.upstreamConnectMs,
@@ -227,17 +274,24 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     });
     const agent = createAgent({
       engine,
-      providers: createProviders({ endpoints: config.providers, retries: config.upstreamRetries }, transport),
+      providers: createProviders(
+        {
+          endpoints: config.providers,
+          retries: config.upstreamRetries,
+          allowServerKeys: config.allowServerKeys,
+        },
+        transport,
+      ),
+      ownKeyOf: (tenantId, provider) => control.openProviderKey(tenantId, provider),
       clock,
       ids,
       log,
       metrics,
+      pricing,
       historyBytesMax: config.historyBytesMax,
       totalTimeoutMs: config.upstreamTotalMs,
     });
 
-    const { internalAdminToken } = overrides;
-    const isInternal = internalAdminToken !== undefined;
     if (folder.controlIsLost && !isInternal) {
       log.warn(
         { folder: folder.tenants },
@@ -258,6 +312,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       ids,
       log,
       disk,
+      usage,
       dataDir: config.dataDir,
       // A command has the settings of its shell, not those of the server: it lets nothing expire.
       upkeep: isInternal
@@ -276,6 +331,8 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     // A copy under way is ended with the engine's workers; what it leaves has no name that counts.
     opened.push(() => within(FLUSH_MS, operations.stop()));
     if (!isInternal) operations.start();
+    // A command ends too soon for it; the next server does it.
+    usage.start(!isInternal);
 
     const fleet = createFleet({
       engine,
@@ -288,6 +345,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       clock,
       inTurn: operations.inTurn,
       dataDir: config.dataDir,
+      masterKeys,
     });
 
     const app = createApp({
@@ -298,6 +356,9 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
         operations,
         fleet,
         doctor,
+        masterKeys,
+        logRetention,
+        usage,
         ids,
         clock,
         log,
@@ -340,7 +401,9 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
         closing ??= shutDown();
         return closing;
       },
-      rebuildControl: (progress) => rebuildControl({ control, engine, dataDir: config.dataDir }, progress),
+      reloadPrices: () => pricing.reload(),
+      rebuildControl: (progress) =>
+        rebuildControl({ control, engine, usage, dataDir: config.dataDir }, progress),
     };
   } catch (error) {
     await closeOpened();

@@ -68,23 +68,29 @@ export interface TenantEngine {
    * @throws `tenant_unavailable` when the database is missing, damaged, newer than this program or not this tenant's.
    */
   use<T>(tenantId: string, work: (store: TenantStore) => T | Promise<T>): Promise<T>;
+  /**
+   * As `use`, for upkeep: only where the file is open already, and it is closed no later for it.
+   * @returns null, with nothing done, where it is not open
+   */
+  useIfOpen<T>(tenantId: string, work: (store: TenantStore) => T): Promise<T | null>;
 
   /**
    * Copies the tenant's data, as of one moment, into the new file `target`: self-contained, checked, open turns
    * closed as aborted, on the disk when this resolves. Turns go on meanwhile. The caller removes the file.
    */
   snapshot(tenantId: string, target: string): Promise<FileReport>;
-  /** As `snapshot`, and the copy becomes the database of another tenant. */
+  /** As `snapshot`, and the copy becomes the database of another tenant, which has used nothing of its limits. */
   clone(tenantId: string, as: TenantName): Promise<FileReport>;
   /**
-   * Makes a tenant's database out of a file that nobody vouches for.
+   * Makes a tenant's database out of a file that nobody vouches for. It has used nothing of its limits.
    * @throws `invalid_database` with the reason, which may be that looking at it took too long; nothing is left then
    */
   importFile(source: string, tenant: TenantName): Promise<FileReport>;
   /**
    * Puts what `source` holds in the place of the tenant's data. The file is taken for hostile, as with `importFile`,
    * and the new data are whole before anything of the old is touched. The old are copied to the new path `keep`: as
-   * `snapshot` does, or as they are where they are sound but not a tenant's that can be copied so.
+   * `snapshot` does, or as they are where they are sound but not a tenant's that can be copied so. What the tenant has
+   * used of its limits stays as it was; where that cannot be read, it is what `source` says.
    * @returns `kept`: null where there was nothing that can be read
    * @throws `invalid_database`, `overloaded` where another program has the data open; whatever it throws, the data
    *   are untouched then
@@ -94,7 +100,7 @@ export interface TenantEngine {
     source: string,
     keep: string,
     options?: ReplaceOptions,
-  ): Promise<{ kept: FileReport | null; restored: FileReport }>;
+  ): Promise<{ kept: FileReport | null; restored: Pick<FileReport, 'schemaVersion' | 'rows'> }>;
   /**
    * Closes the tenant's file and moves it to `target`, whole. A damaged one is moved as it is, with the `-wal` or
    * journal that may lie beside it. @throws `overloaded` where another program has it open

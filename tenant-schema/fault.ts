@@ -1,3 +1,5 @@
+import type { LimitStanding } from './store.ts';
+
 /**
  * Every code a caller may meet. Which HTTP status a code gets is said once, in `server/http/problem.ts`;
  * a code without a status does not compile there.
@@ -59,6 +61,10 @@ export interface FaultDetails {
   openCalls?: OpenCall[];
   /** Whole seconds after which trying again makes sense; becomes `Retry-After`. */
   retryAfterSeconds?: number;
+  /** The limit that was hit, as it is named in a tenant's `limits`. */
+  limit?: string;
+  /** How the rolling limits stand; becomes the `RateLimit-*` headers. */
+  standing?: LimitStanding;
   /** The methods a path has; becomes `Allow`. */
   allow?: string[];
   /** How long the file is that has not the range asked for; becomes `Content-Range`. */

@@ -127,6 +127,44 @@ export type TurnInput =
   | { kind: 'message'; text: string; cancelToolCalls: boolean }
   | { kind: 'tool_results'; results: ToolResult[] };
 
+/** What a tenant may use; null is unlimited. */
+export interface TurnLimits {
+  /** Turns in any 60 seconds. */
+  requestsPerMinute: number | null;
+  /** Input and output tokens in any 60 seconds. */
+  tokensPerMinute: number | null;
+  concurrentTurns: number | null;
+  /** In a UTC month. */
+  monthlySpendMicroUsd: number | null;
+}
+
+/** How large a turn is, known before anything of its history is read. */
+export interface TurnSize {
+  historyBytes: number;
+  historyMessages: number;
+  /** What the client brings. */
+  inputBytes: number;
+  inputMessages: number;
+}
+
+/** What a turn may come to use, reckoned before it begins. */
+export interface TurnDemand {
+  /** Estimated. */
+  inputTokens: number;
+  outputTokensMax: number;
+  /** What it costs at most. Null where no price is known. */
+  costMicroUsdMax: number | null;
+  /** Which price list said so. Null where no price is known. */
+  priceVersion: string | null;
+}
+
+/** Names a request that may come again; both are SHA-256 in hexadecimal, so that no text of a client is kept. */
+export interface IdempotencyKey {
+  keyHash: string;
+  /** Of path and body: another one under the same key is a conflict. */
+  fingerprint: string;
+}
+
 export interface TurnRequest {
   requestId: string;
   configId: string;
@@ -143,14 +181,41 @@ export interface TurnRequest {
   storageBytesMax: number | null;
   /** What the tenant's running turns and this one are expected to add; see `expectedBytes`. */
   storageBytesReserved: number;
-  /** Called inside the transaction with the config that the turn would use; throws to refuse the turn. Pure. */
-  admit(config: Config): void;
+  limits: TurnLimits;
+  /** Null: the request is taken for a new one. */
+  idempotency: IdempotencyKey | null;
+  /**
+   * Called inside the transaction with the config that the turn would use; throws to refuse the turn. Pure.
+   * @returns what the limits are asked for
+   */
+  admit(config: Config, size: TurnSize): TurnDemand;
   /** Whether a turn of this run is still at work; one that is not was lost and no longer blocks. */
   isRunning(turnId: string): boolean;
 }
 
+/** One limit of a rolling minute, as it stands. */
+export interface WindowStanding {
+  limit: number;
+  remaining: number;
+  /** Until all of it is there again, where nothing more is used. */
+  resetMs: number;
+}
+
+/** How a tenant's rolling limits stand; null for one that is not set. */
+export interface LimitStanding {
+  requests: WindowStanding | null;
+  tokens: WindowStanding | null;
+}
+
+/** A request that came again: what its turn had answered. */
+export interface ReplayedTurn {
+  kind: 'replayed';
+  answer: JsonObject;
+}
+
 /** What `beginTurn` hands out. The conversation belongs to this turn until it is finished or failed. */
 export interface BegunTurn {
+  kind: 'begun';
   id: string;
   conversationId: string;
   /** The id that the assistant's message will have. */
@@ -164,15 +229,26 @@ export interface BegunTurn {
   /** What this turn adds before the model's answer; stored with it, not before. */
   input: MessageDraft[];
   createdAt: number;
+  /** This turn counted. */
+  standing: LimitStanding;
 }
 
 export interface TokenUsage {
-  /** All input tokens, cached ones included. */
+  /** All input tokens: those read from a cache and those written to one included. */
   inputTokens: number;
   /** All output tokens, reasoning included. */
   outputTokens: number;
+  /** Read from the provider's cache. */
   cachedInputTokens: number;
+  /** Written to the provider's cache. */
+  cacheWriteInputTokens: number;
   reasoningTokens: number;
+}
+
+/** What was said in a turn, as far as its log keeps it. */
+export interface TurnContent {
+  input: string;
+  output: string;
 }
 
 /** The figures of a turn's end, whatever the end was. */
@@ -184,6 +260,10 @@ export interface TurnFigures {
   usageEstimated: boolean;
   /** Null where no price is known. */
   costMicroUsd: number | null;
+  /** Which price list was asked; null where no price is known. */
+  priceVersion: string | null;
+  /** Kept with the log row; null keeps nothing. */
+  content: TurnContent | null;
 }
 
 export interface FinishedTurn extends TurnFigures {
@@ -191,6 +271,8 @@ export interface FinishedTurn extends TurnFigures {
   errorCode: string | null;
   /** `input` of the begun turn and then the assistant's message. */
   messages: MessageDraft[];
+  /** What a request that comes again under the turn's idempotency key is answered; null frees the key. */
+  answer: JsonObject | null;
 }
 
 /** An end that leaves the conversation as it was before the turn. */
@@ -217,7 +299,33 @@ export interface TurnLog {
   usage: TokenUsage;
   usageEstimated: boolean;
   costMicroUsd: number | null;
+  priceVersion: string | null;
   createdAt: number;
+}
+
+/** A log row with what was said in its turn; null where that was not kept. */
+export interface TurnLogDetail extends TurnLog {
+  content: TurnContent | null;
+}
+
+/** What one step of removing log rows has done. */
+export interface PrunedLogs {
+  removed: number;
+  /** Whether another step has something to do. */
+  isMore: boolean;
+}
+
+/** What one UTC day's turns came to. */
+export interface UsageDay {
+  /** `YYYY-MM-DD` */
+  day: string;
+  turns: number;
+  errors: number;
+  usage: TokenUsage;
+  /** The sum of the costs that are known. */
+  costMicroUsd: number;
+  /** Turns whose cost is unknown. */
+  unpricedTurns: number;
 }
 
 /** A time range in epoch milliseconds: from `since` on, up to but without `until`. */
@@ -268,11 +376,14 @@ export interface TenantStore {
   rollbackConfig(id: string, version: number): Config;
 
   /**
-   * Admits a turn: reads the config and the history, takes the conversation, writes an open log row.
-   * @throws `storage_quota_exceeded`, `not_found`, `conversation_busy`, `tool_results_pending`, `validation_failed` (tool results that do
-   *   not answer exactly the open calls), `history_too_long`, or what `admit` throws. Nothing is stored then.
+   * Admits a turn: reads the config and the history, takes the conversation, reserves what the limits are asked for,
+   * writes an open log row. Or gives back what the same request was answered before, which uses nothing.
+   * @throws `idempotency_conflict`, `idempotency_in_progress`, `storage_quota_exceeded`, `not_found`, `conversation_busy`,
+   *   `tool_results_pending`, `validation_failed` (tool results that do not answer exactly the open calls),
+   *   `history_too_long`, `rate_limited`, `concurrency_limited`, `budget_exceeded`, or what `admit` throws. Nothing is
+   *   stored and nothing is used up then.
    */
-  beginTurn(request: TurnRequest): BegunTurn;
+  beginTurn(request: TurnRequest): BegunTurn | ReplayedTurn;
   /** Stores the messages, closes the log row and frees the conversation. False if the turn had been closed before: nothing is stored then. */
   finishTurn(turn: BegunTurn, end: FinishedTurn): boolean;
   /** Closes the log row and frees the conversation, which is as it was before. False if the turn had been closed before. */
@@ -289,6 +400,19 @@ export interface TenantStore {
 
   /** Turns that have ended, newest first. */
   listLogs(filter: LogFilter, page: Page): Listing<TurnLog>;
+  getLog(id: string): TurnLogDetail;
+  /**
+   * Removes log rows from before `before` (epoch milliseconds), oldest first and at most `countMax` of them, with what
+   * was said in their turns; where there are none, gives unused pages back to the disk, a few at a time. What the rows
+   * summed to stays in the usage. May come back after a power cut.
+   */
+  pruneLogs(before: number, countMax: number): PrunedLogs;
+  /** Usage by day, oldest first: of all days, or from `since` (`YYYY-MM-DD`) on. */
+  usageByDay(since?: string): UsageDay[];
+  /** What this UTC month's turns have cost and hold reserved. */
+  spendOfMonth(): { month: string; spentMicroUsd: number; reservedMicroUsd: number };
+  /** How the tenant's rolling limits stand now. */
+  standing(limits: TurnLimits): LimitStanding;
   /** Days newest first; models and configs by key. */
   sumUsage(groupBy: UsageGroup, range: TimeRange, page: Page): Listing<UsageSum>;
 

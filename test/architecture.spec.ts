@@ -10,6 +10,7 @@ const LAYERS = [
   'control-plane',
   'server/telemetry',
   'server/providers',
+  'server/pricing',
   'server/agent',
   'server/operations',
   'server/endpoints',
@@ -23,6 +24,7 @@ const PACKAGE_HOMES: [pattern: RegExp, homes: string[]][] = [
   [/^(koa|@koa\/|koa-)/, ['server/http/']],
   [/^(openai|@anthropic-ai\/|undici)/, ['server/providers/']],
   [/^(better-sqlite3|drizzle-orm)/, ['tenant-schema/sqlite/', 'control-plane/', 'server/data-folder.ts']],
+  [/^@pydantic\//, ['server/pricing/']],
   [/^argon2$/, ['control-plane/']],
   [/^commander$/, ['server/cli/']],
 ];

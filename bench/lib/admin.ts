@@ -5,9 +5,11 @@ import type { Target } from './load.ts';
 /** Calls of a running server's API that set a benchmark up. */
 export interface Admin {
   /** A tenant with one config that asks `openai`. */
-  makeChatter(name: string): Promise<Target>;
+  makeChatter(name: string): Promise<Target & { tenantId: string }>;
   /** A tenant out of a file; gives its id. */
   importTenant(path: string): Promise<string>;
+  /** Closes a tenant's file. */
+  quiesce(tenantId: string): Promise<void>;
   /** Makes a backup; gives its size. */
   backUp(tenantId: string): Promise<number>;
 }
@@ -30,7 +32,8 @@ export function createAdmin(url: string, adminToken: string): Admin {
       headersTimeout: CALL_MS_MAX,
     });
     const text = await answer.body.text();
-    if (answer.statusCode !== 201) throw new Error(`${path} answered ${answer.statusCode}: ${text}`);
+    if (answer.statusCode !== 201 && answer.statusCode !== 200)
+      throw new Error(`${path} answered ${answer.statusCode}: ${text}`);
     return JSON.parse(text) as Record<string, unknown>;
   };
   const admin = { authorization: `Bearer ${adminToken}` };
@@ -46,12 +49,20 @@ export function createAdmin(url: string, adminToken: string): Admin {
         model_config: { provider: 'openai', model: 'bench' },
       };
       const { id } = await call('/api/v1/configs', { 'x-api-key': apiKey, ...json }, JSON.stringify(config));
-      return { apiKey, configId: String(id) };
+      return { apiKey, configId: String(id), tenantId: String(tenant.id) };
     },
     async importTenant(path) {
       const headers = { ...admin, 'content-type': 'application/vnd.sqlite3' };
       const { id } = await call('/api/v1/admin/tenants/import?name=Large', headers, createReadStream(path));
       return String(id);
+    },
+    async quiesce(tenantId) {
+      const { standalone } = await call(
+        `/api/v1/admin/tenants/${tenantId}/quiesce`,
+        { ...admin, ...json },
+        '{}',
+      );
+      if (standalone !== true) throw new Error('The file could not be closed.');
     },
     async backUp(tenantId) {
       for (let retries = 0; ; retries += 1) {

@@ -1,6 +1,13 @@
 import type { TenantIdentity } from '../../control-plane/types.ts';
 import type { Fault } from '../../tenant-schema/fault.ts';
-import type { JsonObject, TokenUsage, ToolCall, TurnInput } from '../../tenant-schema/store.ts';
+import type {
+  IdempotencyKey,
+  JsonObject,
+  LimitStanding,
+  TokenUsage,
+  ToolCall,
+  TurnInput,
+} from '../../tenant-schema/store.ts';
 import type { FinishReason } from '../providers/provider.ts';
 
 /** One chat request, validated. */
@@ -13,6 +20,8 @@ export interface ChatRequest {
   templateVars: Record<string, string>;
   user: string | null;
   metadata: JsonObject | null;
+  /** Names a request that may come again; its turn runs to its end even if the client leaves. */
+  idempotency: IdempotencyKey | null;
 }
 
 /** What a turn answers with, plain or as the `done` event. */
@@ -33,13 +42,22 @@ export interface ChatAnswer {
 /** What a turn says while it runs. */
 export type TurnEvent = { type: 'text'; text: string } | { type: 'tool_call'; call: ToolCall };
 
+/** A request that came again, under the same idempotency key, after its turn had ended. */
+export interface ReplayedAnswer {
+  kind: 'replayed';
+  answer: ChatAnswer;
+}
+
 /** A turn that has been admitted and holds its conversation. */
 export interface Turn {
+  kind: 'begun';
   readonly conversationId: string;
   readonly messageId: string;
+  /** How the tenant's rolling limits stood when the turn began. */
+  readonly standing: LimitStanding;
   /**
    * Asks the model and settles the turn, exactly once, whatever happens. To be called once, at once.
-   * @param clientGone aborts the turn when the client goes away.
+   * @param clientGone aborts the turn when the client goes away, unless its request may come again.
    * @param emit is told every piece as it comes; it may return a promise to slow the upstream down.
    * @throws a `Fault` once the turn is settled as failed or aborted.
    */
@@ -47,8 +65,11 @@ export interface Turn {
 }
 
 export interface Agent {
-  /** Admits a turn. @throws whatever keeps it from beginning, before anything is stored. */
-  begin(request: ChatRequest): Promise<Turn>;
+  /**
+   * Admits a turn, or gives back what the same request was answered before.
+   * @throws whatever keeps it from beginning, before anything is stored.
+   */
+  begin(request: ChatRequest): Promise<Turn | ReplayedAnswer>;
   /** Whether this turn is at work in this process. */
   isRunning(turnId: string): boolean;
   /**

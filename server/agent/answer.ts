@@ -68,7 +68,11 @@ export class Answer {
 
   /** The text so far; null where there is none beside tool calls. */
   get text(): string | null {
-    if (this.#pieces.length === 0 && this.#calls.length > 0) return null;
+    return this.#pieces.length === 0 && this.#calls.length > 0 ? null : this.partialText;
+  }
+
+  /** The text so far; empty where there is none. */
+  get partialText(): string {
     return this.#pieces.join('').toWellFormed();
   }
 
@@ -101,7 +105,7 @@ export class Answer {
     return {
       role: 'assistant',
       id,
-      content: this.#pieces.join('').toWellFormed(),
+      content: this.partialText,
       toolCalls: [],
       providerData: null,
       status: 'incomplete',

@@ -1,153 +1,79 @@
 import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
-import type { TenantIdentity } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import { isRefusedParameter } from '../../tenant-schema/model-config.ts';
-import { expectedBytes } from '../../tenant-schema/room.ts';
 import type {
   BegunTurn,
-  Config,
   JsonObject,
   TenantStore,
   ToolConfig,
   TurnFigures,
   TurnStatus,
 } from '../../tenant-schema/store.ts';
-import { isProviderName, PROVIDERS, type ProviderName } from '../providers/catalogue.ts';
+import type { ModelPrice } from '../pricing/pricing.ts';
+import type { ProviderName } from '../providers/catalogue.ts';
 import type { Provider, ProviderRequest, ToolDefinition } from '../providers/provider.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { Agent, ChatAnswer, ChatRequest, Turn, TurnEvent } from './agent.ts';
+import type { ChatAnswer, ChatRequest, Turn, TurnEvent } from './agent.ts';
 import { Answer } from './answer.ts';
-import { RunningTurns } from './running.ts';
-import { renderTemplate } from './template.ts';
-import { UnsettledTurns } from './unsettled.ts';
+import { contentOf } from './content.ts';
+import type { UnsettledTurns } from './unsettled.ts';
 
-/** How long the end of a turn waits for a locked file, again and again, before it is given up. */
-const SETTLE_WAITS_MS = [20, 50, 100, 200, 500, 1000, 1000, 1000, 2000, 2000];
+/** A turn that holds its conversation, and what was found out while it was admitted. */
+export interface AdmittedTurn {
+  request: ChatRequest;
+  begun: BegunTurn;
+  /** The rendered system prompt. */
+  system: string;
+  /** The tenant's own key at the provider; null where the server's is used. */
+  ownKey: string | null;
+  /** As it was when the turn began. */
+  price: ModelPrice | null;
+  /** What the model is told where the config does not bound its answer. */
+  outputTokensMax: number | null;
+  controller: AbortController;
+}
 
-export interface AgentParts {
+/** What a turn needs to be run. */
+export interface TurnParts {
   engine: TenantEngine;
-  providers: {
-    /** Whether everything a call to this provider needs is configured. */
-    ready(name: ProviderName): boolean;
-    get(name: ProviderName): Provider;
-  };
+  providers: { get(name: ProviderName, ownKey: string | null): Provider };
   clock: Clock;
   ids: IdMaker;
   log: { error(fields: object, message: string): void };
   metrics: Pick<Metrics, 'turn'>;
-  /** History over this many bytes refuses the turn. */
-  historyBytesMax: number;
+  unsettled: Pick<UnsettledTurns, 'add'>;
   /** A model's answer must be whole after this time. */
   totalTimeoutMs: number;
 }
 
-export function createAgent(parts: AgentParts): Agent {
-  const { engine, providers, clock } = parts;
-  const running = new RunningTurns();
-  const unsettled = new UnsettledTurns(engine);
+/** How long the end of a turn waits for a locked file, again and again, before it is given up. */
+const SETTLE_WAITS_MS = [20, 50, 100, 200, 500, 1000, 1000, 1000, 2000, 2000];
 
-  return {
-    isRunning: (turnId) => running.has(turnId),
-
-    async begin(request) {
-      const tenantId = request.identity.tenant.id;
-      const controller = new AbortController();
-      const bytes = expectedBytes(request.input);
-      let system = '';
-      for (;;) {
-        await running.unpaused(tenantId);
-        await unsettled.settle(tenantId);
-        const begun = await engine.use(tenantId, (store) => {
-          // A pause may have begun while a handle was waited for.
-          if (running.isPaused(tenantId)) return null;
-          const turn = store.beginTurn({
-            requestId: request.requestId,
-            configId: request.configId,
-            conversationId: request.conversationId,
-            user: request.user,
-            metadata: request.metadata,
-            input: request.input,
-            historyBytesMax: parts.historyBytesMax,
-            storageBytesMax: request.identity.tenant.limits.storage_bytes_max,
-            storageBytesReserved: running.bytesOf(tenantId) + bytes,
-            admit(config) {
-              requireProvider(config, request.identity, providers);
-              // Here, where what is wrong with it still refuses the turn.
-              system = renderSystem(config, request, clock);
-            },
-            isRunning: (turnId) => running.has(turnId),
-          });
-          // In the same tick as the transaction, so that no other turn can take this one for lost.
-          running.add(turn.id, { tenantId, bytes, controller });
-          return turn;
-        });
-        if (begun) {
-          const admitted = { tenantId, begun, system, controller };
-          return createTurn(parts, admitted, unsettled, () => running.remove(begun.id));
-        }
-      }
-    },
-
-    paused: (tenantId, reason, work) => running.paused(tenantId, reason, work),
-    async drain(deadlineMs) {
-      await running.drain(deadlineMs);
-      await unsettled.settleAll();
-    },
-  };
-}
-
-/** @throws `provider_not_allowed`, `provider_not_configured` */
-function requireProvider(
-  config: Config,
-  { tenant }: TenantIdentity,
-  providers: AgentParts['providers'],
-): ProviderName {
-  const name = config.modelConfig.provider;
-  if (tenant.limits.providers !== null && !tenant.limits.providers.includes(name)) {
-    throw new Fault('provider_not_allowed', `This tenant may not use the provider "${name}".`);
-  }
-  if (!isProviderName(name))
-    throw new Fault('provider_not_configured', `This server has no provider "${name}".`);
-  if (!providers.ready(name)) {
-    throw new Fault(
-      'provider_not_configured',
-      `The provider "${name}" has no API key; the operator sets ${name.toUpperCase()}_API_KEY and restarts the server.`,
-    );
-  }
-  return name;
-}
-
-interface AdmittedTurn {
-  tenantId: string;
-  begun: BegunTurn;
-  /** The rendered system prompt. */
-  system: string;
-  controller: AbortController;
-}
-
-function createTurn(
-  parts: AgentParts,
-  admitted: AdmittedTurn,
-  unsettled: UnsettledTurns,
-  onSettled: () => void,
-): Turn {
+/** @param onSettled called once, when the turn is settled or given up. */
+export function createTurn(parts: TurnParts, admitted: AdmittedTurn, onSettled: () => void): Turn {
   const { clock } = parts;
-  const { tenantId, begun, controller } = admitted;
+  const { request, begun, price, controller } = admitted;
+  const { tenant } = request.identity;
+  const tenantId = tenant.id;
   const provider = begun.config.modelConfig.provider as ProviderName;
   const startedAt = clock.monotonic();
   let firstTokenAt: number | null = null;
 
-  const question = toProviderRequest(begun, admitted.system);
+  const question = toProviderRequest(admitted);
   const answer = new Answer(question, parts.ids);
 
   const figures = (usage: Pick<TurnFigures, 'usage' | 'usageEstimated'>): TurnFigures => ({
     ...usage,
     latencyMs: clock.monotonic() - startedAt,
     firstTokenMs: firstTokenAt === null ? null : firstTokenAt - startedAt,
-    costMicroUsd: PROVIDERS[provider].free ? 0 : null,
+    costMicroUsd: price?.cost(usage.usage) ?? null,
+    priceVersion: price?.version ?? null,
+    content: tenant.settings.log_content
+      ? contentOf(begun.input, answer, { redact: tenant.settings.redact_secrets })
+      : null,
   });
 
   /** Asks the model until its answer is whole. @throws a provider's fault, or the reason of the abort */
@@ -155,7 +81,7 @@ function createTurn(
     const { signal } = controller;
     signal.throwIfAborted();
     const aborted = whenAborted(signal);
-    for await (const event of parts.providers.get(provider).stream(question, { signal })) {
+    for await (const event of parts.providers.get(provider, admitted.ownKey).stream(question, { signal })) {
       const told = answer.add(event);
       if (told) {
         firstTokenAt ??= clock.monotonic();
@@ -173,17 +99,7 @@ function createTurn(
 
   const finish = async (): Promise<ChatAnswer> => {
     const end = figures(answer.finalUsage());
-    const stored = await settle((store) =>
-      store.finishTurn(begun, {
-        ...end,
-        status: 'ok',
-        errorCode: null,
-        messages: [...begun.input, answer.toMessage(begun.messageId)],
-      }),
-    );
-    if (!stored) throw replaced();
-    report('ok', end);
-    return {
+    const told: ChatAnswer = {
       response: answer.text,
       conversationId: begun.conversationId,
       messageId: begun.messageId,
@@ -194,6 +110,18 @@ function createTurn(
       usageEstimated: end.usageEstimated,
       costMicroUsd: end.costMicroUsd,
     };
+    const stored = await settle((store) =>
+      store.finishTurn(begun, {
+        ...end,
+        status: 'ok',
+        errorCode: null,
+        messages: [...begun.input, answer.toMessage(begun.messageId)],
+        answer: request.idempotency && { ...told },
+      }),
+    );
+    if (!stored) throw replaced();
+    report('ok', end);
+    return told;
   };
 
   /** Writes the end of the turn. What keeps it from being written may pass: another program's lock on the file. */
@@ -216,19 +144,21 @@ function createTurn(
     const errorCode = fault.code;
     const end = figures(answer.brokenUsage(aborted));
     const write = (store: TenantStore): boolean =>
-      aborted && answer.hasText
+      // A request that may come again begins where this one did.
+      aborted && answer.hasText && !request.idempotency
         ? store.finishTurn(begun, {
             ...end,
             status: 'aborted',
             errorCode,
             messages: [...begun.input, answer.toPartialMessage(begun.messageId)],
+            answer: null,
           })
         : store.failTurn(begun, { ...end, status, errorCode });
     try {
       await settle(write);
     } catch (error) {
       // The open turn is no longer running: where its end cannot be kept, whoever touches its conversation closes it.
-      unsettled.add(tenantId, write, error);
+      parts.unsettled.add(tenantId, write, error);
       parts.log.error({ err: error, tenant_id: tenantId, turn_id: begun.id }, 'a turn could not be settled');
     }
     report(status, end);
@@ -238,8 +168,10 @@ function createTurn(
     parts.metrics.turn({ provider, status, latencyMs: end.latencyMs, firstTokenMs: end.firstTokenMs });
 
   return {
+    kind: 'begun',
     conversationId: begun.conversationId,
     messageId: begun.messageId,
+    standing: begun.standing,
 
     async run(clientGone, emit) {
       const leave = (): void =>
@@ -254,7 +186,9 @@ function createTurn(
           ),
         parts.totalTimeoutMs,
       );
-      if (clientGone.aborted) leave();
+      if (request.idempotency) {
+        // Whoever may ask again is answered then: the turn is not its client's to end.
+      } else if (clientGone.aborted) leave();
       else clientGone.addEventListener('abort', leave, { once: true });
       try {
         await ask(emit);
@@ -296,15 +230,7 @@ function whenAborted(signal: AbortSignal): Promise<never> {
   return aborted;
 }
 
-const renderSystem = (config: Config, request: ChatRequest, clock: Clock): string =>
-  renderTemplate(config.systemPrompt, {
-    ...request.templateVars,
-    tenant_name: request.identity.tenant.name,
-    agent_name: config.name,
-    date: new Date(clock.now()).toISOString().slice(0, 10),
-  });
-
-function toProviderRequest(begun: BegunTurn, system: string): ProviderRequest {
+function toProviderRequest({ begun, system, outputTokensMax }: AdmittedTurn): ProviderRequest {
   const { provider: _, model, ...rest } = begun.config.modelConfig;
   // Refused wherever a config comes in; whatever way one came, it does not change who is asked or what is charged.
   const parameters = Object.fromEntries(Object.entries(rest).filter(([name]) => !isRefusedParameter(name)));
@@ -314,6 +240,7 @@ function toProviderRequest(begun: BegunTurn, system: string): ProviderRequest {
     messages: [...begun.history, ...begun.input],
     tools: begun.config.toolsConfig.map(toToolDefinition),
     parameters,
+    outputTokensMax,
   };
 }
 

@@ -6,6 +6,7 @@ export const NO_USAGE: TokenUsage = {
   inputTokens: 0,
   outputTokens: 0,
   cachedInputTokens: 0,
+  cacheWriteInputTokens: 0,
   reasoningTokens: 0,
 };
 

@@ -15,7 +15,7 @@ export interface ServerEvent {
 /** The admin API of one server. What it refuses is thrown as a `CliError` with the exit code that fits. */
 export interface Api {
   get<T = Json>(path: string): Promise<T>;
-  send<T = Json>(method: 'POST' | 'PATCH' | 'DELETE', path: string, body?: Json): Promise<T>;
+  send<T = Json>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: Json): Promise<T>;
   /** The events of a streamed answer until its end; an `error` event is thrown. */
   events(path: string, body: Json): AsyncGenerator<ServerEvent>;
   /** An answer whose body is a file, still to be read. */

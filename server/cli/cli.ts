@@ -1,8 +1,11 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config.ts';
+import { addAdminTokenCommands, addMasterKeyCommands, addProviderKeyCommands } from './commands/admin.ts';
 import { addBackupCommands } from './commands/backups.ts';
 import { addFleetCommands } from './commands/fleet.ts';
 import { addKeyCommands } from './commands/keys.ts';
+import { addLogCommands } from './commands/logs.ts';
+import { addAuditCommands, addUsageCommands } from './commands/records.ts';
 import { addTenantCommands } from './commands/tenants.ts';
 import { completionScript, SHELLS } from './completion.ts';
 import { CliError, EXIT, type ExitCode, type Io } from './io.ts';
@@ -12,6 +15,8 @@ import { inSession, type Work } from './session.ts';
 export interface LeafDefinition<Options> {
   /** Its name and arguments. */
   usage: string;
+  /** Whether it is meant where its own name is left out. */
+  isDefault?: boolean;
   summary: string;
   options?: readonly Option[];
   /** Without the names before its own. */
@@ -71,7 +76,7 @@ ${EXIT_CODES}`,
     (parent: Command, prefix: string): Leaf =>
     (definition) => {
       const command = parent
-        .command(definition.usage)
+        .command(definition.usage, { isDefault: definition.isDefault ?? false })
         .description(definition.summary)
         .allowExcessArguments(false);
       for (const option of [...(definition.options ?? []), ...commonOptions()]) command.addOption(option);
@@ -99,6 +104,15 @@ ${EXIT_CODES}`,
   addTenantCommands(leafUnder(tenant, 'tenant '));
   addBackupCommands(leafUnder(tenant, 'tenant '));
   addKeyCommands(leafUnder(program.command('key').description('API keys of a tenant'), 'key '));
+  addLogCommands(leafUnder(program.command('logs').description('the log rows of tenants'), 'logs '));
+  addUsageCommands(leafUnder(program.command('usage').description('what tenants have used'), 'usage '));
+  addAuditCommands(leafUnder(program.command('audit').description('who did what'), 'audit '));
+  const providerKey = program.command('provider-key').description("tenants' own keys at providers");
+  addProviderKeyCommands(leafUnder(providerKey, 'provider-key '));
+  const adminToken = program.command('admin-token').description('who may administer the server');
+  addAdminTokenCommands(leafUnder(adminToken, 'admin-token '));
+  const masterKey = program.command('master-key').description("what tenants' provider keys are sealed with");
+  addMasterKeyCommands(leafUnder(masterKey, 'master-key '));
   addFleetCommands(leafUnder(program, ''));
   program
     .command('completion')

@@ -59,6 +59,7 @@ export interface TenantRow {
   created_at: string;
   metadata: Record<string, unknown>;
   limits: Record<string, unknown>;
+  settings: { log_content: boolean; redact_secrets: boolean };
 }
 
 interface ListPage<Row> {

@@ -110,12 +110,16 @@ export const backupEndpoints: Endpoint[] = [
       group: 'Backups',
       method: 'GET',
       path: '/api/v1/admin/tenants/:id/backups/:backup_id',
+      // A tenant's data: more than who looks after the server's doings needs to see.
+      role: 'operator',
       summary: 'Download a backup; one that was cut off can go on where it ended',
       givesFile: 'resumable',
     },
-    async ({ params, services: { control, operations } }) => {
+    async ({ params, actor, services: { control, operations } }) => {
       const { path, sha256, createdAt } = await operations.backups.get(params.id, params.backup_id);
       const { name } = control.getTenant(params.id);
+      const event = { action: 'backup.download', tenantId: params.id, targetId: params.backup_id } as const;
+      control.recordFileEvent(event, actor);
       return new FileReply({ path, sha256, fileName: databaseName(name, createdAt), resumable: true });
     },
   ),

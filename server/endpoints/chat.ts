@@ -17,6 +17,7 @@ import {
   userInput,
 } from './common.ts';
 import { type Endpoint, EventStream, tenantEndpoint } from './endpoint.ts';
+import { rateLimitHeaders } from './rate-limit.ts';
 
 // ── template_vars ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,7 +177,10 @@ export const chatEndpoints: Endpoint[] = [
       body: chatInput,
       response: chatAnswer,
       events: chatEvents,
+      idempotent: true,
       faults: [
+        ...(['budget_exceeded', 'rate_limited', 'concurrency_limited', 'pricing_unavailable'] as const),
+        ...(['storage_quota_exceeded'] as const),
         ...(['provider_not_allowed', 'conversation_busy', 'tool_results_pending'] as const),
         ...(['history_too_long', 'provider_not_configured', 'upstream_rejected'] as const),
         ...([
@@ -187,7 +191,16 @@ export const chatEndpoints: Endpoint[] = [
         ] as const),
       ],
     },
-    async ({ params, body, identity, requestId, clientGone, services: { agent } }) => {
+    async ({
+      params,
+      body,
+      identity,
+      requestId,
+      idempotency,
+      clientGone,
+      setHeaders,
+      services: { agent },
+    }) => {
       const conversationId = body.conversation_id ?? null;
       if (conversationId !== null && !isId(conversationId)) throw notFound();
       // Awaited before the stream begins, so that what keeps a turn from beginning has its own status.
@@ -200,7 +213,13 @@ export const chatEndpoints: Endpoint[] = [
         templateVars: body.template_vars ?? {},
         user: body.user ?? null,
         metadata: body.metadata ?? null,
+        idempotency,
       });
+      if (turn.kind === 'replayed') {
+        setHeaders({ 'Idempotent-Replayed': 'true' });
+        return body.stream ? replay(turn.answer) : answerJson(turn.answer);
+      }
+      setHeaders(rateLimitHeaders(turn.standing));
       if (!body.stream) return answerJson(await turn.run(clientGone, () => {}));
       return new EventStream(async (send) => {
         const emit = (event: TurnEvent) =>
@@ -214,3 +233,12 @@ export const chatEndpoints: Endpoint[] = [
     },
   ),
 ];
+
+/** A finished answer as a stream: all of its text in one piece. */
+const replay = (answer: ChatAnswer): EventStream =>
+  new EventStream(async (send) => {
+    await send('start', { conversation_id: answer.conversationId, message_id: answer.messageId });
+    if (answer.response) await send('delta', { text: answer.response });
+    for (const call of answer.toolCalls) await send('tool_call', call);
+    await send('done', answerJson(answer));
+  });

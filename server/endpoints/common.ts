@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Clock } from '../../tenant-schema/clock.ts';
+import { type Clock, toTimestamp } from '../../tenant-schema/clock.ts';
 import { invalid } from '../../tenant-schema/fault.ts';
 import { METADATA_BYTES_MAX } from '../../tenant-schema/json.ts';
 import type { Listing, Page, TokenUsage } from '../../tenant-schema/store.ts';
@@ -87,6 +87,10 @@ export function checkExpiry(expiresAt: number | null | undefined, clock: Clock):
 
 export const id = z.uuidv7();
 export const timestamp = z.iso.datetime({ precision: 3 });
+/** A time that may not have come yet. */
+export const optionalTime = (epochMs: number | null): string | null =>
+  epochMs === null ? null : toTimestamp(epochMs);
+
 export const jsonObject = z.record(z.string(), z.unknown());
 export const costUsd = z.number().nonnegative().nullable();
 
@@ -129,4 +133,6 @@ export const problem = z.strictObject({
   request_id: z.string(),
   errors: z.array(z.strictObject({ path: z.string(), message: z.string() })).optional(),
   open_calls: z.array(toolCall).optional(),
+  /** The limit that was hit, as it is named in a tenant's `limits`. */
+  limit: z.string().optional(),
 });

@@ -1,16 +1,21 @@
 import { z } from 'zod';
-import type { Actor, ControlPlane, Scope, TenantIdentity } from '../../control-plane/types.ts';
+import type { Actor, AdminRole, ControlPlane, Scope, TenantIdentity } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { type FaultCode, notFound } from '../../tenant-schema/fault.ts';
 import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
+import type { IdempotencyKey } from '../../tenant-schema/store.ts';
 import type { Agent } from '../agent/agent.ts';
 import type { Doctor } from '../operations/doctor.ts';
 import type { Fleet } from '../operations/fleet.ts';
+import type { LogRetention } from '../operations/log-retention.ts';
+import type { MasterKeys } from '../operations/master-key.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { IncomingFile } from '../operations/tenants.ts';
+import type { UsageLedger } from '../operations/usage-ledger.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { idempotencyOf } from './idempotency.ts';
 import { parseInput, queryObject } from './validate.ts';
 
 /** Where the server is in its life; `/readyz` is 200 only while it is `ready`. */
@@ -26,6 +31,9 @@ export interface Services {
   operations: Operations;
   fleet: Fleet;
   doctor: Doctor;
+  logRetention: LogRetention;
+  masterKeys: MasterKeys;
+  usage: UsageLedger;
   ids: IdMaker;
   clock: Clock;
   log: Log;
@@ -47,6 +55,10 @@ export interface EndpointCall {
   /** The body as it is, for an endpoint that takes a file. */
   file: IncomingFile;
   requestId: string;
+  /** The `Idempotency-Key` as it was sent. */
+  idempotencyKey: string | undefined;
+  /** Adds headers to the answer; before it is given. */
+  setHeaders(headers: Record<string, string>): void;
   caller: Caller;
   services: Services;
   /** Aborted when the client goes away before its answer was sent. */
@@ -100,7 +112,7 @@ export class FileReply {
 /** What the bodies are that are not JSON. */
 export const DATABASE_TYPE = 'application/vnd.sqlite3';
 
-export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** An endpoint with its types folded away: what the router and the API description read. */
 export interface Endpoint {
@@ -109,11 +121,15 @@ export interface Endpoint {
   /** The heading it is listed under. */
   group: string;
   method: Method;
-  /** `/api/v1/configs/:id`; every parameter is an id. */
+  /** `/api/v1/configs/:id`; every parameter is an id unless `params` says otherwise. */
   path: string;
+  /** What the parameters are that are no ids. */
+  params: Record<string, z.ZodType | undefined>;
   auth: Caller['auth'];
   /** What a tenant's key must allow; null where any key will do. */
   scope: Scope | null;
+  /** What an admin token must allow; null where it is not about one. */
+  role: AdminRole | null;
   summary: string;
   query: z.ZodType | null;
   body: z.ZodType | null;
@@ -130,6 +146,8 @@ export interface Endpoint {
   events: Record<string, z.ZodType> | null;
   /** The codes it may give beside those that its kind of endpoint always may. */
   faults: readonly FaultCode[];
+  /** Whether it takes an `Idempotency-Key`. */
+  idempotent: boolean;
   /** Checks the input and handles the call. @throws `validation_failed` with every fault at once. */
   call(call: EndpointCall): Promise<unknown>;
 }
@@ -147,6 +165,8 @@ interface Definition<Path extends string, Query, Body, Reply> {
   group: string;
   method: Method;
   path: Path;
+  /** What the parameters are that are no ids. What does not fit is as missing as an id that is none. */
+  params?: { readonly [Name in ParamName<Path>]?: z.ZodType };
   summary: string;
   query?: Query;
   body?: Body;
@@ -157,6 +177,7 @@ interface Definition<Path extends string, Query, Body, Reply> {
   givesFile?: 'whole' | 'resumable';
   events?: Record<string, z.ZodType>;
   faults?: readonly FaultCode[];
+  idempotent?: true;
 }
 
 interface Context<Path extends string, Query, Body> {
@@ -165,6 +186,9 @@ interface Context<Path extends string, Query, Body> {
   body: z.output<Body>;
   file: IncomingFile;
   requestId: string;
+  /** Null where the client did not name its request, or the endpoint takes no such name. */
+  idempotency: IdempotencyKey | null;
+  setHeaders(headers: Record<string, string>): void;
   services: Services;
   clientGone: AbortSignal;
 }
@@ -183,11 +207,12 @@ function build<
   Who,
 >(
   definition: Definition<Path, Query, Body, Reply>,
-  access: { auth: Caller['auth']; scope: Scope | null },
+  access: Pick<Endpoint, 'auth' | 'scope' | 'role'>,
   who: (caller: Caller) => Who,
   handler: Handler<Path, Query, Body, Reply, Who>,
 ): Endpoint {
   const { body = null, response = null, events = null } = definition;
+  const params: Endpoint['params'] = { ...definition.params };
   // A probe may add what it likes to a public address; elsewhere an unknown parameter is a mistake.
   const query = definition.query ?? (access.auth === 'none' ? null : NO_QUERY);
   return {
@@ -196,6 +221,7 @@ function build<
     group: definition.group,
     method: definition.method,
     path: definition.path,
+    params,
     summary: definition.summary,
     query,
     body,
@@ -206,6 +232,7 @@ function build<
     givesFile: definition.givesFile ?? null,
     events,
     faults: definition.faults ?? [],
+    idempotent: definition.idempotent ?? false,
     async call(call) {
       const caller = who(call.caller);
       const input = parseInput(
@@ -213,13 +240,24 @@ function build<
         { schema: body, value: call.body },
       );
       // After the rest of the input, as the look-up of an unknown id is: the two must not be told apart.
-      for (const value of Object.values(call.params)) if (!isId(value)) throw notFound();
+      for (const [name, value] of Object.entries(call.params)) {
+        const fits = params[name]?.safeParse(value).success ?? isId(value);
+        if (!fits) throw notFound();
+      }
       return handler({
         params: call.params as Record<ParamName<Path>, string>,
         query: input.first as z.output<Query>,
         body: input.second as z.output<Body>,
         file: call.file,
         requestId: call.requestId,
+        idempotency: definition.idempotent
+          ? idempotencyOf(
+              call.idempotencyKey,
+              `${definition.name} ${Object.values(call.params).join(' ')}`,
+              input.second,
+            )
+          : null,
+        setHeaders: call.setHeaders,
         services: call.services,
         clientGone: call.clientGone,
         ...caller,
@@ -239,21 +277,28 @@ export const publicEndpoint = <
 >(
   definition: Definition<Path, Query, Body, Reply>,
   handler: Handler<Path, Query, Body, Reply, unknown>,
-): Endpoint => build(definition, { auth: 'none', scope: null }, () => ({}), handler);
+): Endpoint => build(definition, { auth: 'none', scope: null, role: null }, () => ({}), handler);
 
-/** An endpoint for who holds the admin token; the handler gets the `actor`. */
+/**
+ * An endpoint for who holds an admin token that allows `role`; the handler gets the `actor`. Where none is named, an
+ * auditor may look and an operator may do.
+ */
 export const adminEndpoint = <
   Path extends string,
   Query extends z.ZodType,
   Body extends z.ZodType,
   Reply extends z.ZodType,
 >(
-  definition: Definition<Path, Query, Body, Reply>,
+  definition: Definition<Path, Query, Body, Reply> & { role?: AdminRole },
   handler: Handler<Path, Query, Body, Reply, { actor: Actor }>,
 ): Endpoint =>
   build(
     definition,
-    { auth: 'admin', scope: null },
+    {
+      auth: 'admin',
+      scope: null,
+      role: definition.role ?? (definition.method === 'GET' ? 'auditor' : 'operator'),
+    },
     (caller) => {
       if (caller.auth !== 'admin') throw wrongCaller(definition.name);
       return { actor: caller.actor };
@@ -273,7 +318,7 @@ export const tenantEndpoint = <
 ): Endpoint =>
   build(
     definition,
-    { auth: 'tenant', scope: definition.scope },
+    { auth: 'tenant', scope: definition.scope, role: null },
     (caller) => {
       if (caller.auth !== 'tenant') throw wrongCaller(definition.name);
       return { identity: caller.identity };

@@ -42,6 +42,7 @@ export const exportEndpoints: Endpoint[] = [
       group: 'Tenants',
       method: 'GET',
       path: '/api/v1/admin/tenants/:id/export',
+      role: 'operator',
       summary: "A tenant's data as one SQLite file; one export at a time",
       givesFile: 'whole',
       faults,

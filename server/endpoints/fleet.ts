@@ -5,7 +5,7 @@ import { id } from './common.ts';
 import { adminEndpoint, type Endpoint, EventStream, type SendEvent, type Services } from './endpoint.ts';
 
 const count = z.number().int().nonnegative();
-const quarantined = z.strictObject({ tenant_id: id, reason: z.string() });
+export const quarantined = z.strictObject({ tenant_id: id, reason: z.string() });
 const progress = z.strictObject({ done: count, total: count });
 
 const fleetStatus = z.strictObject({
@@ -43,7 +43,7 @@ const standalone = z.strictObject({
   standalone: z.boolean(),
 });
 
-const quarantinedJson = ({ tenantId, reason }: Quarantined) => ({ tenant_id: tenantId, reason });
+export const quarantinedJson = ({ tenantId, reason }: Quarantined) => ({ tenant_id: tenantId, reason });
 const findingJson = ({ tenantId, ...rest }: Finding) => ({ ...rest, tenant_id: tenantId });
 
 const PARALLEL = 4;
@@ -51,12 +51,12 @@ const PARALLEL = 4;
 const PROGRESS_MS = 100;
 
 /** Sends how far the work is: the first, the last, and some between. */
-function throttled(send: SendEvent, clock: Services['clock']) {
+export function throttled(send: SendEvent, clock: Services['clock']) {
   let sentAt = Number.NEGATIVE_INFINITY;
-  return async (done: number, total: number): Promise<void> => {
+  return async (done: number, total: number, more: object = {}): Promise<void> => {
     if (done < total && clock.monotonic() - sentAt < PROGRESS_MS) return;
     sentAt = clock.monotonic();
-    await send('progress', { done, total });
+    await send('progress', { done, total, ...more });
   };
 }
 
@@ -99,9 +99,10 @@ export const fleetEndpoints: Endpoint[] = [
       events: { progress, failed: quarantined, ping: z.strictObject({}), done: migrated },
       faults: ['concurrency_limited'],
     },
-    ({ body, clientGone, services: { fleet, clock } }) => {
+    ({ body, actor, clientGone, services: { control, fleet, clock } }) => {
       // As a status of its own, which a stream that has begun cannot have any more.
       fleet.requireNoMigration();
+      control.recordFileEvent({ action: 'fleet.migrate', tenantId: null }, actor);
       return new EventStream(async (send) => {
         const result = await fleet.migrate(body.parallel ?? PARALLEL, clientGone, {
           progress: throttled(send, clock),
@@ -123,14 +124,16 @@ export const fleetEndpoints: Endpoint[] = [
       response: diagnosis,
       events: { progress, finding, ping: z.strictObject({}), done: diagnosis },
     },
-    ({ body, clientGone, services: { doctor, clock } }) =>
-      new EventStream(async (send) => {
+    ({ body, actor, clientGone, services: { control, doctor, clock } }) => {
+      if (body.fix) control.recordFileEvent({ action: 'doctor.fix', tenantId: null }, actor);
+      return new EventStream(async (send) => {
         const { sizeBytes, ...result } = await doctor.examine(body.fix ?? false, clientGone, {
           progress: throttled(send, clock),
           finding: async (found) => send('finding', findingJson(found)),
         });
         await send('done', { ...result, size_bytes: sizeBytes });
-      }),
+      });
+    },
   ),
   adminEndpoint(
     {
@@ -142,8 +145,9 @@ export const fleetEndpoints: Endpoint[] = [
         "Close the tenant's file now, so that a plain copy of it is whole; the next request opens it again",
       response: standalone,
     },
-    async ({ params, services: { control, engine } }) => {
+    async ({ params, actor, services: { control, engine } }) => {
       control.getTenant(params.id);
+      control.recordFileEvent({ action: 'tenant.quiesce', tenantId: params.id }, actor);
       return { standalone: await engine.quiesce(params.id) };
     },
   ),

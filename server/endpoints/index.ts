@@ -1,4 +1,7 @@
 import type { z } from 'zod';
+import { adminTokenEndpoints, adminTokenSchemas } from './admin-tokens.ts';
+import { adminUsageEndpoints, adminUsageSchemas } from './admin-usage.ts';
+import { auditEndpoints, auditSchemas } from './audit.ts';
 import { backupEndpoints, backupSchemas } from './backups.ts';
 import { chatEndpoints, chatSchemas } from './chat.ts';
 import { problem } from './common.ts';
@@ -9,8 +12,10 @@ import { exportEndpoints } from './export.ts';
 import { fleetEndpoints, fleetSchemas } from './fleet.ts';
 import { healthEndpoints, healthSchemas } from './health.ts';
 import { keyEndpoints, keySchemas } from './keys.ts';
+import { logPruningEndpoints } from './log-pruning.ts';
 import { logEndpoints, logSchemas } from './logs.ts';
 import { meEndpoints, meSchemas } from './me.ts';
+import { providerEndpoints, providerSchemas } from './providers.ts';
 import { statsEndpoints, statsSchemas } from './stats.ts';
 import { lifecycleEndpoints, lifecycleSchemas } from './tenant-lifecycle.ts';
 import { tenantEndpoints, tenantSchemas } from './tenants.ts';
@@ -27,8 +32,13 @@ export const allEndpoints = (options: { metricsPublic: boolean }): Endpoint[] =>
   ...lifecycleEndpoints,
   ...backupEndpoints,
   ...keyEndpoints,
+  ...providerEndpoints,
+  ...adminTokenEndpoints,
   ...fleetEndpoints,
+  ...logPruningEndpoints,
   ...statsEndpoints,
+  ...adminUsageEndpoints,
+  ...auditEndpoints,
   ...healthEndpoints(options),
 ];
 
@@ -43,7 +53,11 @@ export const namedSchemas: Record<string, z.ZodType> = {
   ...lifecycleSchemas,
   ...backupSchemas,
   ...statsSchemas,
+  ...adminUsageSchemas,
+  ...auditSchemas,
   ...keySchemas,
+  ...providerSchemas,
+  ...adminTokenSchemas,
   ...fleetSchemas,
   ...healthSchemas,
   Problem: problem,

@@ -13,6 +13,7 @@ import {
   id,
   listOf,
   nameInput,
+  optionalTime,
   pageOf,
   pageQuery,
   timeInput,
@@ -54,8 +55,6 @@ const rotationInput = z.strictObject({
     .max(OVERLAP_DAYS_MAX * 86_400)
     .default(0),
 });
-
-const optionalTime = (epochMs: number | null) => (epochMs === null ? null : toTimestamp(epochMs));
 
 export const keyJson = (key: ApiKey): z.input<typeof apiKey> => ({
   id: key.id,
@@ -216,7 +215,7 @@ export const keyEndpoints: Endpoint[] = [
 ];
 
 /** A tenant's own key as the one who acts, for the audit table. */
-const actorOf = ({ key }: TenantIdentity, requestId: string): Actor => ({
+export const actorOf = ({ key }: TenantIdentity, requestId: string): Actor => ({
   id: key.id,
   name: key.name,
   requestId,

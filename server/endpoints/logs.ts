@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
-import type { TurnLog, UsageGroup, UsageSum } from '../../tenant-schema/store.ts';
+import type { TurnLog, TurnLogDetail, UsageGroup, UsageSum } from '../../tenant-schema/store.ts';
 import {
   costUsd,
   id,
@@ -39,6 +39,12 @@ const log = z.strictObject({
   created_at: timestamp,
 });
 
+const logDetail = z.strictObject({
+  ...log.shape,
+  /** What was said in the turn; null where the tenant's settings do not keep it. */
+  content: z.strictObject({ input: z.string(), output: z.string() }).nullable(),
+});
+
 const count = z.number().int().nonnegative();
 const usageSum = z.strictObject({
   day: z.iso.date().optional(),
@@ -71,6 +77,11 @@ const logJson = (row: TurnLog): z.input<typeof log> => ({
   created_at: toTimestamp(row.createdAt),
 });
 
+const logDetailJson = (row: TurnLogDetail): z.input<typeof logDetail> => ({
+  ...logJson(row),
+  content: row.content,
+});
+
 const KEY_FIELD = { day: 'day', model: 'model', config: 'config_id' } as const satisfies Record<
   UsageGroup,
   keyof z.input<typeof usageSum>
@@ -86,7 +97,7 @@ const usageSumJson = (group: UsageGroup, row: UsageSum): z.input<typeof usageSum
 
 const timeRange = { since: timeInput.optional(), until: timeInput.optional() };
 
-export const logSchemas = { Log: log, UsageSum: usageSum, Usage: usage };
+export const logSchemas = { Log: log, LogDetail: logDetail, UsageSum: usageSum, Usage: usage };
 
 export const logEndpoints: Endpoint[] = [
   tenantEndpoint(
@@ -96,7 +107,8 @@ export const logEndpoints: Endpoint[] = [
       method: 'GET',
       path: '/api/v1/logs',
       scope: 'read',
-      summary: 'List the turns that were admitted and have ended, newest first',
+      summary:
+        'List the turns that were admitted and have ended, newest first; where few of many fit, a page may be short of rows, or empty, and still have a next one',
       query: z.strictObject({
         ...pageQuery(),
         config_id: idFilter,
@@ -118,12 +130,26 @@ export const logEndpoints: Endpoint[] = [
   ),
   tenantEndpoint(
     {
+      name: 'getLog',
+      group: 'Logs',
+      method: 'GET',
+      path: '/api/v1/logs/:id',
+      scope: 'read',
+      summary: 'One turn that has ended, with what was said in it where that is kept',
+      response: logDetail,
+    },
+    async ({ params, identity, services }) =>
+      logDetailJson(await services.engine.use(identity.tenant.id, (store) => store.getLog(params.id))),
+  ),
+  tenantEndpoint(
+    {
       name: 'sumUsage',
       group: 'Logs',
       method: 'GET',
       path: '/api/v1/usage',
       scope: 'read',
-      summary: 'Sum the logs by day (UTC), model or config',
+      summary:
+        'Sum the turns by day (UTC), model or config; whole days also where their logs are kept no longer, parts of a day only where they are',
       query: z.strictObject({
         ...pageQuery(100),
         group_by: z.enum(['day', 'model', 'config']).default('day'),

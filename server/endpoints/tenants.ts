@@ -32,6 +32,17 @@ const limitsInput = z
   .strictObject({ ...limitFields, providers: z.array(providerName).max(100).nullable() })
   .partial();
 
+export const settings = z.strictObject({
+  /** Whether a log row keeps what was said in its turn. */
+  log_content: z.boolean(),
+  /** Whether what looks like a secret is replaced in it before it is kept. */
+  redact_secrets: z.boolean(),
+});
+/** Null is the default again. */
+const settingsInput = z
+  .strictObject({ log_content: z.boolean().nullable(), redact_secrets: z.boolean().nullable() })
+  .partial();
+
 const status = z.enum(['active', 'suspended']);
 
 const tenantRow = {
@@ -40,6 +51,7 @@ const tenantRow = {
   status: z.enum(['active', 'suspended', 'deleted']),
   metadata: jsonObject,
   limits,
+  settings,
   created_at: timestamp,
   /** Only of a deleted tenant, which is purged some days after it. */
   deleted_at: timestamp.optional(),
@@ -51,12 +63,14 @@ const tenantInput = z.strictObject({
   name: nameInput,
   metadata: metadataInput.optional(),
   limits: limitsInput.optional(),
+  settings: settingsInput.optional(),
 });
 const tenantPatch = z.strictObject({
   name: nameInput.optional(),
   status: status.optional(),
   metadata: metadataInput.optional(),
   limits: limitsInput.optional(),
+  settings: settingsInput.optional(),
 });
 
 export const tenantJson = (row: Tenant): z.input<typeof tenant> => ({
@@ -65,6 +79,7 @@ export const tenantJson = (row: Tenant): z.input<typeof tenant> => ({
   status: row.status,
   metadata: row.metadata,
   limits: row.limits,
+  settings: row.settings,
   created_at: toTimestamp(row.createdAt),
   ...(row.deletedAt !== undefined && { deleted_at: toTimestamp(row.deletedAt) }),
 });
@@ -87,6 +102,7 @@ export const tenantSchemas = {
   TenantInput: tenantInput,
   TenantPatch: tenantPatch,
   Limits: limits,
+  Settings: settings,
 };
 
 export const tenantEndpoints: Endpoint[] = [
@@ -143,7 +159,8 @@ export const tenantEndpoints: Endpoint[] = [
       group: 'Tenants',
       method: 'PATCH',
       path: '/api/v1/admin/tenants/:id',
-      summary: 'Rename, suspend or resume a tenant, or change its limits, from its next request on',
+      summary:
+        'Rename, suspend or resume a tenant, or change its limits or settings, from its next request on',
       body: tenantPatch,
       response: tenant,
     },

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { Actor, ControlPlane } from '../../control-plane/types.ts';
+import { ADMIN_ROLES, type Admin, type AdminRole, type ControlPlane } from '../../control-plane/types.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { Caller, Endpoint } from '../endpoints/endpoint.ts';
 
@@ -16,7 +16,7 @@ function apiKey(request: IncomingMessage): string | undefined {
 }
 
 /** Who starts a server inside a process of their own for one command, and speaks to it alone. */
-const COMMAND_LINE: Actor = { id: 'cli', name: 'command line', requestId: null };
+const COMMAND_LINE: Admin = { id: 'cli', name: 'command line', requestId: null, role: 'owner' };
 
 /** The control plane with one more admin token, which is kept nowhere and ends with this process. */
 export function withInternalAdmin(control: ControlPlane, token: string): ControlPlane {
@@ -29,6 +29,9 @@ export function withInternalAdmin(control: ControlPlane, token: string): Control
   };
 }
 
+const allows = (role: AdminRole, needed: AdminRole): boolean =>
+  ADMIN_ROLES.indexOf(role) >= ADMIN_ROLES.indexOf(needed);
+
 /**
  * Whom the request speaks for, as the endpoint asks.
  * @throws `unauthorized`, one answer for every cause; `tenant_suspended`; `insufficient_scope`; `rate_limited`
@@ -36,15 +39,19 @@ export function withInternalAdmin(control: ControlPlane, token: string): Control
  */
 export async function authenticate(
   request: IncomingMessage,
-  endpoint: Pick<Endpoint, 'auth' | 'scope'>,
+  endpoint: Pick<Endpoint, 'auth' | 'scope' | 'role'>,
   control: ControlPlane,
   requestId: string,
 ): Promise<Caller> {
   if (endpoint.auth === 'none') return { auth: 'none' };
   if (endpoint.auth === 'admin') {
     const token = bearer(request);
-    const actor = token && (await control.findAdmin(token, request.socket.remoteAddress ?? ''));
-    if (!actor) throw unauthorized();
+    const admin = token && (await control.findAdmin(token, request.socket.remoteAddress ?? ''));
+    if (!admin) throw unauthorized();
+    const { role, ...actor } = admin;
+    if (endpoint.role !== null && !allows(role, endpoint.role)) {
+      throw new Fault('insufficient_scope', `This needs an admin token with the role "${endpoint.role}".`);
+    }
     return { auth: 'admin', actor: { ...actor, requestId } };
   }
   const key = apiKey(request);

@@ -4,6 +4,7 @@ import type { Clock } from '../../tenant-schema/clock.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import type { Lifecycle } from '../endpoints/endpoint.ts';
+import { RATE_LIMIT_HEADERS } from '../endpoints/rate-limit.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { PROBLEMS, problemHeaders, problemOf, toFault } from './problem.ts';
@@ -93,7 +94,17 @@ export const crossOrigin = (origins: readonly string[]): RequestMiddleware =>
     credentials: false,
     allowMethods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
     allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-API-Key', 'X-Request-Id'],
-    exposeHeaders: ['Content-Disposition', 'Content-Range', 'ETag', 'Retry-After', 'X-Request-Id'],
+    exposeHeaders: [
+      ...[
+        'Content-Disposition',
+        'Content-Range',
+        'ETag',
+        'Idempotent-Replayed',
+        'Retry-After',
+        'X-Request-Id',
+      ],
+      ...RATE_LIMIT_HEADERS,
+    ],
     maxAge: 600,
   });
 

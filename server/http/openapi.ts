@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { FaultCode } from '../../tenant-schema/fault.ts';
 import { DATABASE_TYPE, type Endpoint } from '../endpoints/endpoint.ts';
+import { IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_CHARS_MAX } from '../endpoints/idempotency.ts';
 import { PROBLEMS } from './problem.ts';
 
 type Json = Record<string, unknown>;
@@ -15,9 +16,10 @@ function faultsOf(endpoint: Endpoint): FaultCode[] {
   if (endpoint.auth !== 'none') codes.push('unauthorized');
   if (endpoint.auth === 'admin') codes.push('rate_limited');
   if (endpoint.auth === 'tenant') codes.push('tenant_suspended', 'tenant_unavailable');
-  if (endpoint.scope) codes.push('insufficient_scope');
+  if (endpoint.scope || (endpoint.role && endpoint.role !== 'auditor')) codes.push('insufficient_scope');
   if (endpoint.path.includes(':')) codes.push('not_found');
   if (endpoint.body) codes.push('invalid_json', 'body_too_large', 'unsupported_media_type');
+  if (endpoint.idempotent) codes.push('idempotency_conflict', 'idempotency_in_progress');
   if (endpoint.takesFile) codes.push('body_too_large', 'unsupported_media_type');
   if (endpoint.givesFile === 'resumable') codes.push('range_not_satisfiable');
   if (endpoint.body || endpoint.query) codes.push('validation_failed');
@@ -42,14 +44,31 @@ function problemResponses(endpoint: Endpoint): Json {
   );
 }
 
+const IDEMPOTENCY_PARAMETER = {
+  name: IDEMPOTENCY_HEADER,
+  in: 'header',
+  required: false,
+  description:
+    'Names the request, so that it may be sent again: within 24 hours the same answer comes back and nothing is done twice.',
+  schema: { type: 'string', minLength: 1, maxLength: IDEMPOTENCY_KEY_CHARS_MAX },
+};
+
+/** What a parameter in a path may be: an id where nothing else is said. */
+function pathSchema(given: z.ZodType | undefined): Json {
+  if (!given) return { type: 'string', format: 'uuid' };
+  const { $schema: _, ...schema } = z.toJSONSchema(given, { io: 'input' });
+  return schema;
+}
+
 function parameters(endpoint: Endpoint): Json[] {
-  const inPath = [...endpoint.path.matchAll(/:(\w+)/g)].map(([, name]) => ({
+  const inPath = [...endpoint.path.matchAll(/:(\w+)/g)].map(([, name = '']) => ({
     name,
     in: 'path',
     required: true,
-    schema: { type: 'string', format: 'uuid' },
+    schema: pathSchema(endpoint.params[name]),
   }));
-  if (!endpoint.query) return inPath;
+  const named = endpoint.idempotent ? [IDEMPOTENCY_PARAMETER] : [];
+  if (!endpoint.query) return [...inPath, ...named];
   const { properties = {}, required = [] } = z.toJSONSchema(endpoint.query, { io: 'input' });
   const inQuery = Object.entries(properties).map(([name, schema]) => ({
     name,
@@ -57,7 +76,7 @@ function parameters(endpoint: Endpoint): Json[] {
     required: required.includes(name),
     schema,
   }));
-  return [...inPath, ...inQuery];
+  return [...inPath, ...inQuery, ...named];
 }
 
 const SECURITY: Record<Endpoint['auth'], Json[]> = {
@@ -93,6 +112,7 @@ const EXAMPLES: Record<string, unknown> = {
   createTenantKey: { name: 'website', scopes: ['chat'] },
   rotateTenantKey: { overlap_seconds: 86_400 },
   rotateKey: { overlap_seconds: 86_400 },
+  createAdminToken: { name: 'Ada', role: 'operator' },
 };
 
 /** A registry in which every schema of a body, an answer or an event has a name. */
@@ -157,6 +177,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
       tags: [endpoint.group],
       summary: endpoint.summary,
       ...(endpoint.scope && { description: `Needs a key with the scope \`${endpoint.scope}\`.` }),
+      ...(endpoint.role && { description: `Needs an admin token with the role \`${endpoint.role}\`.` }),
       security: SECURITY[endpoint.auth],
       parameters: parameters(endpoint),
       ...(endpoint.body && {
@@ -200,7 +221,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
     components: {
       schemas: Object.fromEntries(components),
       securitySchemes: {
-        adminToken: { type: 'http', scheme: 'bearer', description: "The operator's admin token" },
+        adminToken: { type: 'http', scheme: 'bearer', description: 'An admin token' },
         apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: "A tenant's key" },
         apiKeyBearer: { type: 'http', scheme: 'bearer', description: "A tenant's key" },
       },

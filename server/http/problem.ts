@@ -1,4 +1,5 @@
 import { Fault, type FaultCode, type FaultDetails } from '../../tenant-schema/fault.ts';
+import { rateLimitHeaders } from '../endpoints/rate-limit.ts';
 
 /** Which status a code answers with, and its heading. A code that is missing here does not compile. */
 export const PROBLEMS: Record<FaultCode, { status: number; title: string }> = {
@@ -49,7 +50,7 @@ export const toFault = (error: unknown): Fault => (error instanceof Fault ? erro
 /** The body of an error answer (RFC 9457). */
 export function problemOf(fault: Fault, requestId: string): Record<string, unknown> {
   const { status, title } = PROBLEMS[fault.code];
-  const { errors, openCalls } = fault.details;
+  const { errors, openCalls, limit } = fault.details;
   return {
     type: `urn:nimblesite:problem:${fault.code}`,
     title,
@@ -59,6 +60,7 @@ export function problemOf(fault: Fault, requestId: string): Record<string, unkno
     request_id: requestId,
     ...(errors && { errors }),
     ...(openCalls && { open_calls: openCalls }),
+    ...(limit !== undefined && { limit }),
   };
 }
 
@@ -67,6 +69,7 @@ export function problemHeaders(code: FaultCode, details: FaultDetails): Record<s
   return {
     ...(code === 'unauthorized' && { 'WWW-Authenticate': 'Bearer realm="nimblesite"' }),
     ...(details.retryAfterSeconds !== undefined && { 'Retry-After': String(details.retryAfterSeconds) }),
+    ...(details.standing && rateLimitHeaders(details.standing)),
     ...(details.sizeBytes !== undefined && { 'Content-Range': `bytes */${details.sizeBytes}` }),
     ...(details.allow && { Allow: details.allow.join(', ') }),
   };

@@ -1,6 +1,7 @@
 import Router from '@koa/router';
 import { Fault } from '../../tenant-schema/fault.ts';
 import { type Endpoint, EventStream, FileReply, type Services, TextReply } from '../endpoints/endpoint.ts';
+import { IDEMPOTENCY_HEADER } from '../endpoints/idempotency.ts';
 import { authenticate } from './authenticate.ts';
 import { readJsonObject } from './body.ts';
 import { incomingFile, sendFile } from './files.ts';
@@ -30,6 +31,15 @@ function clientGoneSignal(ctx: RequestContext): AbortSignal {
   return gone.signal;
 }
 
+/** A header as it was sent: an empty one is not the same as none. */
+const headerOf = (ctx: RequestContext, name: string): string | undefined => {
+  const value = ctx.req.headers[name.toLowerCase()];
+  return Array.isArray(value) ? value.join(', ') : value;
+};
+
+/** Who takes longer to send a body may have been shut out meanwhile: a revoked key must not make itself another. */
+const SLOW_BODY_MS = 1000;
+
 /** Authenticate, read the body, validate, handle, answer: the way of every call to an endpoint. */
 async function serve(
   endpoint: Endpoint,
@@ -45,19 +55,27 @@ async function serve(
   }
   const { requestId } = ctx.state;
   const clientGone = clientGoneSignal(ctx);
-  const caller = await authenticate(ctx.req, endpoint, options.services.control, requestId);
+  const { clock, control } = options.services;
+  const startedAt = clock.monotonic();
+  let caller = await authenticate(ctx.req, endpoint, control, requestId);
   if (caller.auth === 'tenant') ctx.state.tenantId = caller.identity.tenant.id;
+  const body =
+    endpoint.body &&
+    (await readJsonObject(ctx.req, ctx.res, {
+      bytesMax: options.bodyBytesMax,
+      mayBeEmpty: endpoint.bodyOptional,
+    }));
+  if (clock.monotonic() - startedAt > SLOW_BODY_MS) {
+    caller = await authenticate(ctx.req, endpoint, control, requestId);
+  }
   const answer = await endpoint.call({
     params,
     query: new URLSearchParams(ctx.querystring),
-    body:
-      endpoint.body &&
-      (await readJsonObject(ctx.req, ctx.res, {
-        bytesMax: options.bodyBytesMax,
-        mayBeEmpty: endpoint.bodyOptional,
-      })),
+    body,
     file: incomingFile(ctx.req, ctx.res, options.importBytesMax),
     requestId,
+    idempotencyKey: headerOf(ctx, IDEMPOTENCY_HEADER),
+    setHeaders: (headers) => ctx.set(headers),
     caller,
     services: options.services,
     clientGone,

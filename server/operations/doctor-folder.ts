@@ -4,7 +4,14 @@ import { basename, join, relative, sep } from 'node:path';
 import { isId } from '../../tenant-schema/ids.ts';
 import type { Draft, Find, Suspect } from './finding.ts';
 
-const OWN_FILES = ['control.db', 'lock.db', 'master.key', 'server.json', 'quarantine.json'];
+const OWN_FILES = [
+  'control.db',
+  'lock.db',
+  'master.key',
+  'master.key.next',
+  'server.json',
+  'quarantine.json',
+];
 const OWN_FOLDERS = ['tenants', 'backups', 'trash', 'tmp'];
 /** What was deleted, and what a restore has replaced that could not be read, each with what lay beside it. */
 const TRASHED = /\.(db|damaged)(-wal|-journal)?$/;

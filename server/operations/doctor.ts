@@ -7,6 +7,7 @@ import { type Found, isPresent, lookAtFolder } from './doctor-folder.ts';
 import type { Draft, Find, Finding, Suspect, Suspicion } from './finding.ts';
 import { reasonOf } from './fleet.ts';
 import type { InTurn } from './in-turn.ts';
+import { MASTER_KEY_FILE, type MasterKeys } from './master-key.ts';
 
 export interface DoctorReport {
   progress(done: number, total: number): Promise<void>;
@@ -33,6 +34,7 @@ export interface DoctorOptions {
   control: ControlPlane;
   engine: TenantEngine;
   clock: Clock;
+  masterKeys: Pick<MasterKeys, 'isFileMissing'>;
   /** What is under way with a tenant's files ends before this begins. */
   inTurn: InTurn;
   dataDir: string;
@@ -42,7 +44,8 @@ export interface DoctorOptions {
 const LEFTOVER_MS = 24 * 60 * 60 * 1000;
 const PARALLEL = 4;
 const PAGE = 1000;
-export function createDoctor({ control, engine, clock, inTurn, dataDir }: DoctorOptions): Doctor {
+export function createDoctor(options: DoctorOptions): Doctor {
+  const { control, engine, clock, inTurn, dataDir } = options;
   return {
     async examine(fix, signal, report) {
       const result: Diagnosis = { checked: 0, sizeBytes: 0, findings: 0, fixed: 0 };
@@ -63,7 +66,10 @@ export function createDoctor({ control, engine, clock, inTurn, dataDir }: Doctor
       const files = await lookAtFolder(dataDir, find, suspect, clock.now() - LEFTOVER_MS);
       const problem = await control.check();
       if (problem !== null) await find({ kind: 'control_damaged', path: 'control.db', message: problem });
+      // In a damaged file no chain can be followed to its end.
+      else await lookAtAudit(control, find);
       await lookAtKeys(control, find);
+      await lookAtProviderKeys(options, find);
 
       const tenants = new Map(allTenants(control, undefined).map((tenant) => [tenant.id, tenant]));
       const links = new Set(files.filter(({ entry }) => entry.isSymbolicLink()).map(({ path }) => path));
@@ -136,11 +142,38 @@ function isDeleted(control: ControlPlane, id: string): boolean {
   }
 }
 
+async function lookAtAudit(control: ControlPlane, find: Find): Promise<void> {
+  const { rows, broken } = await control.verifyAudit();
+  if (broken === null) return;
+  const where = broken.id === null ? `after its ${rows} rows were written` : `at the row ${broken.id}`;
+  const message = `the audit is not what was written, first ${where}: ${broken.reason}`;
+  await find({ kind: 'audit_broken', path: 'control.db', message });
+}
+
 async function lookAtKeys(control: ControlPlane, find: Find): Promise<void> {
   for (const tenantId of control.listKeyless()) {
     const message = 'no key of the tenant is in force; make one with "nimblesite key create"';
     await find({ kind: 'no_usable_key', tenantId, message });
   }
+}
+
+/** What tenants have sealed here, against what opens it. */
+async function lookAtProviderKeys(
+  { control, masterKeys }: Pick<DoctorOptions, 'control' | 'masterKeys'>,
+  find: Find,
+): Promise<void> {
+  const { sealed, unopenable, tenantIds } = await control.checkProviderKeys();
+  if (sealed > 0 && (await masterKeys.isFileMissing())) {
+    const message = `it is lost, and ${sealed} provider keys are sealed with it; put your copy back and start again`;
+    await find({ kind: 'master_key_missing', path: MASTER_KEY_FILE, message });
+  }
+  if (unopenable === 0) return;
+  const [first] = tenantIds;
+  const message =
+    `${unopenable} provider keys cannot be opened with the master key; put the right one back, put them again, or ` +
+    'give them up with "nimblesite master-key rotate --drop-unopenable"';
+  const tenantId = tenantIds.length === 1 ? (first ?? null) : null;
+  await find({ kind: 'provider_keys_unopenable', tenantId, path: 'control.db', message });
 }
 
 /** One tenant's file; gives its size. */

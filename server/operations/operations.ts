@@ -15,6 +15,7 @@ import type { Retention } from './retention.ts';
 import { createStats, type Stats } from './stats.ts';
 import { createTenantOperations, type TenantOperations } from './tenants.ts';
 import { createTrash, type Trash } from './trash.ts';
+import type { UsageLedger } from './usage-ledger.ts';
 
 /** What an operator does with tenants as files. Knows no HTTP. */
 export interface Operations {
@@ -48,6 +49,7 @@ export interface OperationsParts {
   clock: Clock;
   ids: IdMaker;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
+  usage: Pick<UsageLedger, 'tryRebuild'>;
   dataDir: string;
   /** Null: nothing expires by itself. */
   upkeep: Upkeep | null;
@@ -126,6 +128,7 @@ export function createOperations(parts: OperationsParts): Operations {
       inTurn,
       backups,
       trash,
+      usage: parts.usage,
       tmpFolder,
     }),
     backups,

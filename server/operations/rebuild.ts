@@ -5,6 +5,7 @@ import type { CheckReport, TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import { idTime, isId } from '../../tenant-schema/ids.ts';
 import { allTenants } from './doctor.ts';
+import type { UsageLedger } from './usage-ledger.ts';
 
 export interface RebuiltTenant {
   tenantId: string;
@@ -23,6 +24,7 @@ export interface Rebuild {
 export interface RebuildOptions {
   control: ControlPlane;
   engine: TenantEngine;
+  usage: Pick<UsageLedger, 'tryRebuild'>;
   dataDir: string;
 }
 
@@ -30,12 +32,12 @@ const ACTOR = { id: 'system', name: 'system', requestId: null };
 
 /**
  * Fills an empty control.db from what the tenants' files say of themselves: ids and names. Keys are made anew; limits,
- * metadata and suspensions are lost, and an active tenant comes out of every file in `tenants/`. Every file is read
+ * settings, metadata and suspensions are lost, and an active tenant comes out of every file in `tenants/`. Every file is read
  * first, then all tenants are added in one transaction.
  * @throws `already_exists` when control.db knows a tenant
  */
 export async function rebuildControl(
-  { control, engine, dataDir }: RebuildOptions,
+  { control, engine, usage, dataDir }: RebuildOptions,
   progress: (done: number, total: number) => void,
 ): Promise<Rebuild> {
   if (allTenants(control, undefined).length > 0 || allTenants(control, 'deleted').length > 0) {
@@ -65,6 +67,7 @@ export async function rebuildControl(
     found.push({ id: tenantId, name, status, createdAt: idTime(tenantId) });
   }
   const adopted = control.adoptTenants(found, ACTOR);
+  for (const { id, status } of found) if (status === 'active') await usage.tryRebuild(id);
   progress(files.length, files.length);
   const tenants = found.map(({ id: tenantId, name, status }, index) => ({
     tenantId,

@@ -20,6 +20,7 @@ import type { Backups } from './backups.ts';
 import { type Disk, filling } from './disk.ts';
 import type { InTurn } from './in-turn.ts';
 import type { Trash } from './trash.ts';
+import type { UsageLedger } from './usage-ledger.ts';
 
 /** A tenant that was just made, or is back: its only usable key is shown this once. */
 export interface MadeTenant {
@@ -50,7 +51,7 @@ export interface TenantOperations {
   create(tenant: NewTenant, actor: Actor): Promise<MadeTenant>;
   /** From the tenant's next request on. */
   update(id: string, patch: TenantPatch, actor: Actor): Promise<Tenant>;
-  /** A new tenant with a copy of the data and the limits. */
+  /** A new tenant with a copy of the data, the limits and the settings. */
   clone(sourceId: string, name: string, actor: Actor): Promise<MadeTenant>;
   /** A new tenant out of a file that nobody vouches for. @throws `invalid_database` with the reason */
   importFile(name: string, file: IncomingFile, actor: Actor): Promise<MadeTenant>;
@@ -74,6 +75,7 @@ export interface TenantOperationsParts {
   inTurn: InTurn;
   backups: Backups;
   trash: Trash;
+  usage: Pick<UsageLedger, 'tryRebuild'>;
   /** For files on their way in. */
   tmpFolder: string;
 }
@@ -83,7 +85,7 @@ const UPLOADS_MAX = 4;
 const UPLOAD_RETRY_SECONDS = 10;
 
 export function createTenantOperations(parts: TenantOperationsParts): TenantOperations {
-  const { control, engine, ids, disk, backups, trash } = parts;
+  const { control, engine, ids, disk, backups, trash, usage } = parts;
   let uploads = 0;
 
   /**
@@ -98,12 +100,15 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
   ): Promise<MadeTenant> => {
     const id = ids();
     await filling(() => makeFile({ id, name: tenant.name }));
+    let made: MadeTenant;
     try {
-      return control.addTenant(id, tenant, actor, origin);
+      made = control.addTenant(id, tenant, actor, origin);
     } catch (error) {
       await engine.destroy(id);
       throw error;
     }
+    if (origin.action !== 'tenant.create') await usage.tryRebuild(id);
+    return made;
   };
 
   return {
@@ -128,9 +133,9 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
     },
 
     async clone(sourceId, name, actor) {
-      const { limits } = control.getTenant(sourceId);
+      const { limits, settings } = control.getTenant(sourceId);
       return disk.reserving(await sizeOf(engine, sourceId), () =>
-        add({ name, limits }, actor, { action: 'tenant.clone', sourceId }, (as) =>
+        add({ name, limits, settings }, actor, { action: 'tenant.clone', sourceId }, (as) =>
           engine.clone(sourceId, as),
         ),
       );
@@ -206,6 +211,7 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
           // It is done, and that it was begun is recorded.
           parts.log.warn({ err: error, tenant_id: id }, 'the end of a restore could not be recorded');
         }
+        await usage.tryRebuild(id);
         return { tenant, keptBackupId: idOf(kept) };
       });
     },
@@ -224,7 +230,9 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
         control.getDeletedTenant(id);
         // The file first, for the same reason: a start that finds it with a deleted row puts it back.
         await trash.moveOut(id);
-        return control.undeleteTenant(id, actor);
+        const made = control.undeleteTenant(id, actor);
+        await usage.tryRebuild(id);
+        return made;
       });
     },
 

@@ -1,5 +1,7 @@
 import type { JsonObject, MessageDraft, ToolCall } from '../../tenant-schema/store.ts';
+import { PROVIDERS } from './catalogue.ts';
 import { fittingId, fittingName } from './fitting.ts';
+import { defaultOutputLimit, withOutputLimit } from './output-limit.ts';
 import type { ProviderRequest } from './provider.ts';
 import { countOf, isObject } from './upstream.ts';
 
@@ -20,12 +22,6 @@ export type KeptBlock =
   /** The next of the message's calls, of which the turn may have replaced the id. */
   | { type: 'tool_use' };
 
-/**
- * The API demands `max_tokens`, our clients need not name it. Every model the API has had can write this many,
- * and it is enough for a page of code.
- */
-const MAX_TOKENS_DEFAULT = 4096;
-
 /** Stands where the API wants a text and there is none but blanks, which it refuses. */
 const NO_TEXT = '(no text)';
 
@@ -37,12 +33,12 @@ interface WireMessage {
 /** The body of a streamed Messages request. */
 export function requestBody(request: ProviderRequest, provider: string): JsonObject {
   // Where Chat Completions takes null for "not set", Messages refuses it.
-  const parameters = Object.fromEntries(
-    Object.entries(request.parameters).filter(([, value]) => value !== null),
-  );
+  const given = Object.fromEntries(Object.entries(request.parameters).filter(([, value]) => value !== null));
+  const parameters = withOutputLimit(given, PROVIDERS.anthropic.outputLimits, request.outputTokensMax);
   const messages = wireMessages(request.messages, provider);
   return {
-    max_tokens: maxTokensDefault(parameters),
+    // The API demands it, our clients need not name it.
+    max_tokens: defaultOutputLimit(parameters),
     ...parameters,
     model: request.model,
     messages,
@@ -50,12 +46,6 @@ export function requestBody(request: ProviderRequest, provider: string): JsonObj
     ...wireTools(request),
     stream: true,
   };
-}
-
-/** Thinking counts towards `max_tokens`, which must be larger than its budget. */
-function maxTokensDefault(parameters: JsonObject): number {
-  const thinking = isObject(parameters.thinking) ? parameters.thinking : {};
-  return MAX_TOKENS_DEFAULT + countOf(thinking.budget_tokens);
 }
 
 function wireTools(request: ProviderRequest): JsonObject {

@@ -1,5 +1,5 @@
 import Anthropic from '@anthropic-ai/sdk';
-import type { JsonObject, ProviderData, TokenUsage } from '../../tenant-schema/store.ts';
+import type { JsonObject, ProviderData } from '../../tenant-schema/store.ts';
 import {
   type AnthropicProviderData,
   type KeptBlock,
@@ -13,7 +13,6 @@ import {
   type AdapterOptions,
   type CallDraft,
   chunksOf,
-  countOf,
   createHiddenCount,
   isCut,
   isObject,
@@ -21,13 +20,14 @@ import {
   settleFinish,
   wholeCalls,
 } from './upstream.ts';
+import { type AnthropicUsage, addAnthropic, fromAnthropic } from './usage.ts';
 
 /** An event of the stream, as far as it matters here; servers that imitate this format may leave things out. */
 interface StreamEvent {
   type?: string;
   index?: number;
-  message?: { usage?: Usage | null };
-  usage?: Usage | null;
+  message?: { usage?: AnthropicUsage | null };
+  usage?: AnthropicUsage | null;
   content_block?: { type?: string; id?: string; name?: string; input?: unknown; text?: string } & JsonObject;
   delta?: {
     type?: string;
@@ -37,14 +37,6 @@ interface StreamEvent {
     signature?: string;
     stop_reason?: string | null;
   };
-}
-
-interface Usage {
-  input_tokens?: number | null;
-  cache_read_input_tokens?: number | null;
-  cache_creation_input_tokens?: number | null;
-  output_tokens?: number | null;
-  output_tokens_details?: { thinking_tokens?: number | null } | null;
 }
 
 type Block =
@@ -79,7 +71,7 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
 
       const countHidden = createHiddenCount(options);
       const blocks = new Map<number, Block>();
-      let usage: Usage = {};
+      let usage: AnthropicUsage = {};
       let stopReason: string | null = null;
       for await (const event of chunksOf(start, options, signal)) {
         const text = addToBlocks(blocks, event, countHidden);
@@ -87,9 +79,8 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
         stopReason = event.delta?.stop_reason || stopReason;
         const figures = event.message?.usage ?? event.usage;
         if (figures) {
-          // Cumulative, but the later event may leave out what the first one told.
-          usage = { ...usage, ...withoutNulls(figures) };
-          yield { type: 'usage', usage: usageOf(usage) };
+          usage = addAnthropic(usage, figures);
+          yield { type: 'usage', usage: fromAnthropic(usage) };
         }
       }
       if (stopReason === null) throw invalidAnswer(options, 'The stream ended without a stop reason.');
@@ -178,17 +169,4 @@ function keptBlock(block: Block): KeptBlock {
 function settleInput(call: CallDraft & { wholeInput: unknown }): CallDraft {
   const whole = call.json === '' && isObject(call.wholeInput) && Object.keys(call.wholeInput).length > 0;
   return whole ? { ...call, json: JSON.stringify(call.wholeInput) } : call;
-}
-
-const withoutNulls = (usage: Usage): Usage =>
-  Object.fromEntries(Object.entries(usage).filter(([, value]) => value !== null));
-
-function usageOf(usage: Usage): TokenUsage {
-  const cachedInputTokens = countOf(usage.cache_read_input_tokens);
-  return {
-    inputTokens: countOf(usage.input_tokens) + cachedInputTokens + countOf(usage.cache_creation_input_tokens),
-    outputTokens: countOf(usage.output_tokens),
-    cachedInputTokens,
-    reasoningTokens: countOf(usage.output_tokens_details?.thinking_tokens),
-  };
 }

@@ -14,6 +14,11 @@ export interface ProviderEntry {
   callIdForm: CallIdForm;
   /** False where a user's message must not follow a tool's result; an assistant's word is put between them. */
   userAfterTool: boolean;
+  /**
+   * The parameters by which it lets the length of an answer be limited, reasoning included. The first is sent where
+   * the server sets the limit; others that a request may hold it does not obey.
+   */
+  outputLimits: readonly string[];
   /** What a turn costs the operator when no price list says otherwise: nothing. */
   free: boolean;
 }
@@ -26,14 +31,22 @@ const compatible = (baseUrl: string): ProviderEntry & { wire: 'openai'; baseUrl:
   returnsReasoning: false,
   callIdForm: 'plain',
   userAfterTool: true,
+  outputLimits: ['max_tokens'],
   free: false,
 });
 
 /** Every provider there is. `<NAME>_API_KEY` and `<NAME>_BASE_URL` in the environment belong to it. */
 export const PROVIDERS = {
-  openai: compatible('https://api.openai.com/v1'),
+  // Its reasoning models refuse `max_tokens`.
+  openai: {
+    ...compatible('https://api.openai.com/v1'),
+    outputLimits: ['max_completion_tokens', 'max_tokens'],
+  },
   anthropic: { ...compatible('https://api.anthropic.com'), wire: 'anthropic' },
-  google: compatible('https://generativelanguage.googleapis.com/v1beta/openai/'),
+  google: {
+    ...compatible('https://generativelanguage.googleapis.com/v1beta/openai/'),
+    outputLimits: ['max_tokens', 'max_completion_tokens'],
+  },
   deepseek: { ...compatible('https://api.deepseek.com/v1'), returnsReasoning: true },
   mistral: {
     ...compatible('https://api.mistral.ai/v1'),
@@ -42,9 +55,12 @@ export const PROVIDERS = {
     userAfterTool: false,
   },
   moonshotai: { ...compatible('https://api.moonshot.ai/v1'), returnsReasoning: true, callIdForm: 'dotted' },
-  groq: compatible('https://api.groq.com/openai/v1'),
+  groq: {
+    ...compatible('https://api.groq.com/openai/v1'),
+    outputLimits: ['max_completion_tokens', 'max_tokens'],
+  },
   openrouter: compatible('https://openrouter.ai/api/v1'),
-  xai: compatible('https://api.x.ai/v1'),
+  xai: { ...compatible('https://api.x.ai/v1'), outputLimits: ['max_completion_tokens', 'max_tokens'] },
   ollama: { ...compatible('http://127.0.0.1:11434/v1'), needsKey: false, free: true },
   demo: {
     wire: 'demo',
@@ -54,6 +70,7 @@ export const PROVIDERS = {
     returnsReasoning: false,
     callIdForm: 'plain',
     userAfterTool: true,
+    outputLimits: ['max_tokens'],
     free: true,
   },
 } as const satisfies Record<string, ProviderEntry>;

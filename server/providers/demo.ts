@@ -30,7 +30,13 @@ export function createDemo(): Provider {
       const inputTokens = tokensOf(JSON.stringify([request.system, request.messages, request.tools]));
       const usage = (output: string): ProviderEvent => ({
         type: 'usage',
-        usage: { inputTokens, outputTokens: tokensOf(output), cachedInputTokens: 0, reasoningTokens: 0 },
+        usage: {
+          inputTokens,
+          outputTokens: tokensOf(output),
+          cachedInputTokens: 0,
+          cacheWriteInputTokens: 0,
+          reasoningTokens: 0,
+        },
       });
 
       yield usage('');

@@ -15,6 +15,8 @@ import { retryAfterMs } from './transport.ts';
 export interface Endpoint {
   name: string;
   apiKey: string | null;
+  /** Whether the key is the tenant's own, who may read then what the provider says about it. Default: false. */
+  isOwnKey?: boolean;
 }
 
 /** What a caller is told where a provider that refuses for now does not say for how long. */
@@ -24,6 +26,8 @@ const RETRY_AFTER_SECONDS_MAX = 86_400;
 /** Longer words of a provider are cut in the log. */
 const WORDS_CHARACTERS_MAX = 4_000;
 const CAUSE_DEPTH_MAX = 5;
+/** Longer words of a provider are cut in an answer. */
+const SHOWN_CHARACTERS_MAX = 500;
 
 const TIMEOUT_CODES = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
@@ -59,9 +63,10 @@ export function upstreamFault(error: unknown, endpoint: Endpoint): Fault {
       error.status === undefined
         ? 'reported an error within its answer.'
         : `answered with status ${error.status}.`;
+    const words = endpoint.isOwnKey ? shownWords(error.error, endpoint.apiKey) : '';
     return fault(
       code,
-      what,
+      words === '' ? what : `${what.slice(0, -1)}: ${words}`,
       code === 'upstream_rate_limited' ? { retryAfterSeconds: retryAfterSeconds(headers) } : {},
     );
   }
@@ -112,9 +117,29 @@ function chainOf(error: unknown): Error[] {
 const timedOut = (error: unknown): boolean =>
   chainOf(error).some((at) => 'code' in at && typeof at.code === 'string' && TIMEOUT_CODES.has(at.code));
 
+const withoutKey = (text: string, apiKey: string | null): string =>
+  apiKey ? text.replaceAll(apiKey, '[redacted]').replaceAll(encodeURIComponent(apiKey), '[redacted]') : text;
+
+/** The sentence in the body of an error, fit to be shown: in one line, well formed, not too long, without the key. */
+function shownWords(body: unknown, apiKey: string | null): string {
+  const inner = isObject(body) && isObject(body.error) ? body.error : body;
+  const text = isObject(inner) ? inner.message : inner;
+  if (typeof text !== 'string') return '';
+  const line = withoutKey(text.toWellFormed(), apiKey)
+    .replace(/[\p{Cc}\s]+/gu, ' ')
+    .trim();
+  const characters = [...line];
+  return characters.length <= SHOWN_CHARACTERS_MAX
+    ? line
+    : `${characters.slice(0, SHOWN_CHARACTERS_MAX).join('')}…`;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /** A plain copy of an error and its causes: name, message, code and stack, the key cut out of each. */
 function wordsOf(error: unknown, apiKey: string | null, depth = 0): Error {
-  const hide = (text: string): string => (apiKey ? text.replaceAll(apiKey, '[redacted]') : text);
+  const hide = (text: string): string => withoutKey(text, apiKey);
   if (!(error instanceof Error)) return new Error(hide(String(error)).slice(0, WORDS_CHARACTERS_MAX));
   const copy = new Error(hide(error.message).slice(0, WORDS_CHARACTERS_MAX));
   copy.name = error.constructor.name;

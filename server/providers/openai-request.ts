@@ -1,5 +1,6 @@
 import type { JsonObject, MessageDraft } from '../../tenant-schema/store.ts';
 import { type CallIdForm, fittingId, fittingName } from './fitting.ts';
+import { withOutputLimit } from './output-limit.ts';
 import type { ProviderRequest } from './provider.ts';
 import { isObject } from './upstream.ts';
 
@@ -17,12 +18,13 @@ export interface RequestForm {
   streamUsageOption: boolean;
   callIdForm: CallIdForm;
   userAfterTool: boolean;
+  outputLimits: readonly string[];
 }
 
 /** The body of a streamed Chat Completions request. */
 export function requestBody(request: ProviderRequest, form: RequestForm): JsonObject {
   return {
-    ...request.parameters,
+    ...withOutputLimit(request.parameters, form.outputLimits, request.outputTokensMax),
     model: request.model,
     messages: [
       ...(request.system === '' ? [] : [{ role: 'system', content: request.system }]),

@@ -1,5 +1,5 @@
 import OpenAI from 'openai';
-import type { JsonObject, ProviderData, TokenUsage } from '../../tenant-schema/store.ts';
+import type { JsonObject, ProviderData } from '../../tenant-schema/store.ts';
 import { type Endpoint, failedAnswer, invalidAnswer } from './errors.ts';
 import { type OpenAiProviderData, type RequestForm, requestBody } from './openai-request.ts';
 import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
@@ -8,7 +8,6 @@ import {
   type AdapterOptions,
   type CallDraft,
   chunksOf,
-  countOf,
   createHiddenCount,
   isObject,
   parseObject,
@@ -16,6 +15,7 @@ import {
   settleFinish,
   wholeCalls,
 } from './upstream.ts';
+import { fromOpenAi, type OpenAiUsage } from './usage.ts';
 
 export interface OpenAiOptions extends AdapterOptions, RequestForm {
   /** Send `reasoning_content` back with tool calls. */
@@ -28,14 +28,14 @@ export interface OpenAiOptions extends AdapterOptions, RequestForm {
  */
 interface Chunk {
   choices?: Choice[] | null;
-  usage?: Usage | null;
+  usage?: OpenAiUsage | null;
 }
 
 interface Choice {
   delta?: Delta | null;
   finish_reason?: string | null;
   /** Moonshot tells its figures here. */
-  usage?: Usage | null;
+  usage?: OpenAiUsage | null;
 }
 
 interface Delta {
@@ -49,16 +49,6 @@ interface CallDelta extends JsonObject {
   index?: number | null;
   id?: string | null;
   function?: { name?: string | null; arguments?: string | JsonObject | null } | null;
-}
-
-interface Usage {
-  prompt_tokens?: number | null;
-  completion_tokens?: number | null;
-  total_tokens?: number | null;
-  prompt_tokens_details?: { cached_tokens?: number | null } | null;
-  /** DeepSeek's name for cached tokens. */
-  prompt_cache_hit_tokens?: number | null;
-  completion_tokens_details?: { reasoning_tokens?: number | null } | null;
 }
 
 interface Draft extends CallDraft {
@@ -108,7 +98,7 @@ export function createOpenAi(options: OpenAiOptions): Provider {
         }
         reason = choice?.finish_reason || reason;
         const usage = chunk.usage ?? choice?.usage;
-        if (usage) yield { type: 'usage', usage: usageOf(usage) };
+        if (usage) yield { type: 'usage', usage: fromOpenAi(usage) };
       }
       if (reason === null) throw invalidAnswer(options, 'The stream ended without a finish reason.');
 
@@ -203,17 +193,6 @@ function draftFor(drafts: Draft[], index: number | null, id: string, name: strin
   // A second name for the same number begins another call if the id is another one or the first call is whole.
   const another = id !== '' && found.id !== '' ? id !== found.id : parseObject(found.json) !== undefined;
   return another ? undefined : found;
-}
-
-function usageOf(usage: Usage): TokenUsage {
-  const inputTokens = countOf(usage.prompt_tokens);
-  return {
-    inputTokens,
-    // Google and xAI leave reasoning out of `completion_tokens`, but not out of the total.
-    outputTokens: Math.max(countOf(usage.completion_tokens), countOf(usage.total_tokens) - inputTokens),
-    cachedInputTokens: countOf(usage.prompt_tokens_details?.cached_tokens ?? usage.prompt_cache_hit_tokens),
-    reasoningTokens: countOf(usage.completion_tokens_details?.reasoning_tokens),
-  };
 }
 
 function keep(provider: string, vendors: JsonObject[], reasoning: string): ProviderData | null {

@@ -24,8 +24,13 @@ export interface ProviderRequest {
    */
   messages: MessageDraft[];
   tools: ToolDefinition[];
-  /** The rest of `model_config`, sent on unchanged. */
+  /** The rest of `model_config`, sent on unchanged but for what `outputTokensMax` says. */
   parameters: JsonObject;
+  /**
+   * The longest answer that the server allows, where the parameters name no length of their own; sent under the
+   * provider's name for it. Null sends the parameters as they are.
+   */
+  outputTokensMax: number | null;
 }
 
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';

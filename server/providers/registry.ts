@@ -1,3 +1,4 @@
+import { Fault } from '../../tenant-schema/fault.ts';
 import { createAnthropic } from './anthropic.ts';
 import { PROVIDERS, type ProviderEntry, type ProviderName } from './catalogue.ts';
 import { createDemo } from './demo.ts';
@@ -15,31 +16,41 @@ export interface ProviderSettings {
   endpoints: Record<ProviderName, ProviderEndpoint>;
   /** How often a failed attempt is repeated before the answer has begun. */
   retries: number;
+  /** Whether the operator's keys serve tenants that have none of their own. Default: true. */
+  allowServerKeys?: boolean;
 }
 
 export interface Providers {
-  /** Whether the provider may be asked: its key is there, or it needs none. */
-  ready(name: ProviderName): boolean;
-  /** The provider's adapter, made at the first call. @throws an `Error` for one that is not ready. */
-  get(name: ProviderName): Provider;
+  /** Whether the provider may be asked: there is a key, the tenant's own or the operator's, or it needs none. */
+  ready(name: ProviderName, ownKey?: string | null): boolean;
+  /** What a tenant is told where the provider is not ready: `provider_not_configured`, and where its key is put. */
+  notReady(name: ProviderName): Fault;
+  /**
+   * The provider's adapter, with the tenant's own key where it has one. With the operator's it is made once; with a
+   * tenant's it is made for this turn, for about 20 µs, so that no key is kept. @throws an `Error` where it is not ready
+   */
+  get(name: ProviderName, ownKey?: string | null): Provider;
 }
 
-/** Every provider of the catalogue, asked with the operator's keys over one transport. */
+/** Every provider of the catalogue over one transport. */
 export function createProviders(settings: ProviderSettings, transport: Transport): Providers {
+  const { endpoints, retries, allowServerKeys = true } = settings;
   const made = new Map<ProviderName, Provider>();
-  const ready = (name: ProviderName): boolean =>
-    !PROVIDERS[name].needsKey || settings.endpoints[name].apiKey !== null;
+  const serverKey = (name: ProviderName): string | null => (allowServerKeys ? endpoints[name].apiKey : null);
+  const ready: Providers['ready'] = (name, ownKey = null) =>
+    !PROVIDERS[name].needsKey || ownKey !== null || serverKey(name) !== null;
 
-  function make(name: ProviderName): Provider {
+  function make(name: ProviderName, ownKey: string | null): Provider {
     const entry: ProviderEntry = PROVIDERS[name];
-    const { apiKey, baseUrl } = settings.endpoints[name];
-    if (!ready(name)) throw new Error(`The provider "${name}" has no key.`);
+    if (!ready(name, ownKey)) throw new Error(`The provider "${name}" has no key.`);
     if (entry.baseUrl === null) return createDemo();
+    const apiKey = ownKey ?? serverKey(name);
     const options = {
       name,
-      baseUrl: baseUrl ?? entry.baseUrl,
-      retries: settings.retries,
+      baseUrl: endpoints[name].baseUrl ?? entry.baseUrl,
+      retries,
       fetch: transport.fetch,
+      isOwnKey: ownKey !== null,
     };
     if (entry.wire === 'anthropic') return createAnthropic({ ...options, apiKey: apiKey ?? '' });
     return createOpenAi({ ...entry, ...options, apiKey });
@@ -47,8 +58,21 @@ export function createProviders(settings: ProviderSettings, transport: Transport
 
   return {
     ready,
-    get(name) {
-      const provider = made.get(name) ?? make(name);
+
+    notReady(name) {
+      const own = `put the tenant's own with PUT /api/v1/providers/${name}`;
+      const operator = `the operator sets ${name.toUpperCase()}_API_KEY and restarts the server`;
+      return new Fault(
+        'provider_not_configured',
+        allowServerKeys
+          ? `The provider "${name}" has no API key: ${own}, or ${operator}.`
+          : `The provider "${name}" has no API key, and this server gives none of its own: ${own}.`,
+      );
+    },
+
+    get(name, ownKey = null) {
+      if (ownKey !== null) return make(name, ownKey);
+      const provider = made.get(name) ?? make(name, null);
       made.set(name, provider);
       return provider;
     },

@@ -117,6 +117,9 @@ export function parseObject(text: string): JsonObject | undefined {
   }
 }
 
+/** No answer has so many tokens; sums of larger counts would not be exact. */
+const COUNT_MAX = 1_000_000_000;
+
 /** A count as a provider told it; 0 where it told none. */
 export const countOf = (value: unknown): number =>
-  typeof value === 'number' && Number.isFinite(value) && value > 0 ? Math.trunc(value) : 0;
+  typeof value === 'number' && value > 0 ? Math.min(Math.trunc(value), COUNT_MAX) : 0;

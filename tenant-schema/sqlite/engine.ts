@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
+import type { UsageDay } from '../store.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
 import { isBroken, isDamage, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
@@ -40,6 +41,8 @@ export interface EngineOptions {
   log: { warn(fields: object, message: string): void };
   /** The limit of a tenant's file, asked at each open; null is none. Default: none for anybody. */
   storageBytesMaxOf?(tenantId: string): number | null;
+  /** Called with each turn that has ended, after the commit: as the usage of its day, of one turn. */
+  onUsage?(tenantId: string, usage: UsageDay): void;
   /** Default: this program's. */
   migrations?: Migrations;
   /**
@@ -86,6 +89,15 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const imports = workerFor('imports');
   const migrating = workerFor('migrations');
 
+  /** The turn has ended by then, whatever becomes of the report. */
+  const reportUsage = (id: string, usage: UsageDay): void => {
+    try {
+      options.onUsage?.(id, usage);
+    } catch (error) {
+      log.warn({ tenant_id: id, err: error }, 'usage of a turn could not be reported');
+    }
+  };
+
   const openTenant = (id: string): OpenTenant => {
     const path = paths.of(id);
     // SQLite follows links; a file of ours is never one.
@@ -111,7 +123,8 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       const owner = db.prepare('SELECT id FROM tenant').pluck().get();
       if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
       const storageBytesMax = options.storageBytesMaxOf?.(id) ?? null;
-      const store = createStore(createContext(db, { ...options, storageBytesMax }));
+      const onUsage = (usage: UsageDay): void => reportUsage(id, usage);
+      const store = createStore(createContext(db, { ...options, storageBytesMax, onUsage }));
       store.closeDeadTurns();
       return { store, close };
     } catch (error) {
@@ -154,6 +167,14 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       });
     } catch (error) {
       throw error instanceof OlderDatabaseError ? unavailable(error) : translate(error);
+    }
+  };
+
+  const useIfOpen: TenantEngine['useIfOpen'] = async (id, work) => {
+    try {
+      return await pool.useIfOpen(id, ({ store }) => work(store), isDamage);
+    } catch (error) {
+      throw translate(error);
     }
   };
 
@@ -202,6 +223,16 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     keepBeforeRewrite: options.keepBeforeRewrite,
   });
 
+  /** What the tenant has used of its limits since `target` was made. */
+  const carryOver = async (source: string, target: string): Promise<void> => {
+    const scratch = paths.unfinished();
+    try {
+      await copies.run('carryCounters', { source, scratch, target, migrations }, null);
+    } finally {
+      await removeDatabase(scratch);
+    }
+  };
+
   /** For a file that is closed here: brings in what a crash left beside it. False where somebody else has it open. */
   const standAlone = async (id: string): Promise<boolean> => {
     const path = paths.of(id);
@@ -224,7 +255,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       build(paths.of(id), async (unfinished) => {
         // Made by us first, for its mode; SQLite gives the -wal the mode of its database.
         await (await openFile(unfinished, 'wx', 0o600)).close();
-        const db = openDatabase(unfinished, { mustExist: true, synchronous: 'NORMAL' });
+        const db = openDatabase(unfinished, {
+          mustExist: true,
+          synchronous: 'NORMAL',
+          // So that pages can be given back to the disk; afterwards SQLite does not hear of it any more.
+          accept: (file) => file.pragma('auto_vacuum = INCREMENTAL'),
+        });
         try {
           const now = clock.now();
           migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now });
@@ -236,23 +272,27 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       }),
 
     use,
+    useIfOpen,
 
     snapshot: (id, target) => copyOut(id, target, null),
 
     clone: (id, as) => copyOut(id, paths.of(as.id), as),
 
     importFile: (source, tenant) =>
-      build(paths.of(tenant.id), (unfinished) => readForeign(imports, source, tenant, unfinished)),
+      build(paths.of(tenant.id), (unfinished) =>
+        readForeign(imports, source, tenant, unfinished, { isOwn: false }),
+      ),
 
     async replace(tenant, source, keep, { parkAt, during, onKept } = {}) {
       const ready = paths.unfinished();
       const path = paths.of(tenant.id);
       try {
         // All that can go wrong with the new file has gone wrong before the old one is touched.
-        const restored = await readForeign(copies, source, tenant, ready);
+        const restored = await readForeign(copies, source, tenant, ready, { isOwn: true });
         const exchange = async () => {
           const kept = await keepOld(path, { worker: copies, migrations }, (make) => build(keep, make));
           if (kept) {
+            await carryOver(keep, ready).catch(removing(keep));
             await requireAlone(tenant.id).catch(removing(keep));
             await onKept?.(kept);
             await publish(ready, path);
@@ -260,7 +300,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
             await onKept?.(null);
             await publishOverRest(ready, path, parkAt);
           }
-          return { kept, restored };
+          return { kept, restored: { schemaVersion: restored.schemaVersion, rows: restored.rows } };
         };
         // The tenant's handle is closed by then, also one on a file that was removed under it.
         const exclusively = () => pool.exclusive(tenant.id, exchange);

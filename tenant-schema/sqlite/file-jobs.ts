@@ -3,6 +3,7 @@ import type Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { CheckReport, FileReport, TenantName } from '../engine.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
+import { clearCounters } from './counters.ts';
 import {
   dropStatistics,
   InvalidDatabaseError,
@@ -34,7 +35,7 @@ export interface JobMemory {
  * resolves. The source may be open and written to elsewhere. Open turns are closed as aborted, but in a file of an
  * older schema, which the verbs of this program do not know: there they are closed when it is opened or imported.
  * @param job.owner copies the file only where it is this tenant's and of the latest schema; null copies it as it is.
- * @param job.as gives the copy to another tenant.
+ * @param job.as gives the copy to another tenant, without the counters of this one.
  * @throws OlderDatabaseError where there is an owner and the schema is an older one; nothing was done then
  */
 export async function snapshot(
@@ -53,6 +54,9 @@ export async function snapshot(
       requireOwner(source, job.owner);
     }
     createPrivate(job.target);
+    // A file of an early release has pages that cannot be given back one by one; its copies have not. Only asked for
+    // where it changes nothing in the source: SQLite would write the setting into a file that has it already.
+    if (source.pragma('auto_vacuum', { simple: true }) === 0) source.pragma('auto_vacuum = INCREMENTAL');
     source.prepare('VACUUM INTO ?').run(job.target);
   } finally {
     source.close();
@@ -61,7 +65,10 @@ export async function snapshot(
     dropStatistics(db);
     const version = requireKnownSchema(db, job.migrations, memory);
     if (job.as) db.prepare('UPDATE tenant SET id = ?, name = ?').run(job.as.id, job.as.name);
-    if (version === job.migrations.latest) closeOpenTurns(db);
+    if (version === job.migrations.latest) {
+      closeOpenTurns(db);
+      if (job.as) clearCounters(db);
+    }
     requireIntegrity(db);
   });
 }

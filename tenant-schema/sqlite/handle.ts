@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import { HEADROOM_BYTES } from '../room.ts';
+import type { UsageDay } from '../store.ts';
 
 /** What the verbs of one open file work with. It lives and dies with the file's handle. */
 export interface StoreContext {
@@ -18,17 +19,23 @@ export interface StoreContext {
    * @throws `storage_quota_exceeded`
    */
   requireRoom(bytesMax?: number | null, reserved?: number): void;
+  /** What SQLite has no other words for: runs it to its end and gives the first value of its answer. */
+  pragma(source: string): unknown;
   /** One consistent view for several reads. */
   read<T>(work: () => T): T;
   /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
   write<T>(work: () => T): T;
   /** As `write`, for what makes room, and for what was admitted and must be stored: the file's limit does not hold. */
   writeBeyondLimit<T>(work: () => T): T;
+  /** Only inside `write`: tells the engine of a turn's end, once that is committed. */
+  reportUsage(usage: UsageDay): void;
 }
 
 export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runId'> {
   /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
   storageBytesMax?: number | null;
+  /** Called after the commit with each turn that has ended in it. Must not throw. */
+  onUsage?(usage: UsageDay): void;
 }
 
 /** As many as SQLite ever lets a file have. */
@@ -44,10 +51,16 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
       )
       .pluck(),
   );
-  const { clock, ids, runId, storageBytesMax = null } = parts;
+  const { clock, ids, runId, storageBytesMax = null, onUsage } = parts;
   const limitPages = pageLimiter(db, storageBytesMax);
   limitPages(true);
-  const write = <T>(work: () => T) => transaction.immediate(work) as T;
+  let ended: UsageDay[] = [];
+  const write = <T>(work: () => T): T => {
+    ended = [];
+    const result = transaction.immediate(work) as T;
+    if (onUsage) ended.forEach(onUsage);
+    return result;
+  };
   return {
     clock,
     ids,
@@ -59,13 +72,14 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
         throw new Fault(
           'storage_quota_exceeded',
           `The data of this tenant have reached its limit of ${bytesMax} bytes; delete conversations, or ask for more.`,
+          { details: { limit: 'storage_bytes_max' } },
         );
       }
       if (usedBytes + reserved > bytesMax + HEADROOM_BYTES) {
         throw new Fault(
           'storage_quota_exceeded',
           `The turns of this tenant that run need what its limit of ${bytesMax} bytes leaves; try again when they have ended.`,
-          { details: { retryAfterSeconds: 1 } },
+          { details: { limit: 'storage_bytes_max', retryAfterSeconds: 1 } },
         );
       }
     },
@@ -79,6 +93,14 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
       } finally {
         limitPages(true);
       }
+    },
+    reportUsage: (usage) => {
+      ended.push(usage);
+    },
+    pragma: (source) => {
+      // All of its rows: some pragmas do a part of their work at each.
+      const [row] = db.pragma(source) as Record<string, unknown>[];
+      return row && Object.values(row)[0];
     },
   };
 }

@@ -5,7 +5,8 @@ import { systemClock } from '../clock.ts';
 import type { FileReport, TenantName } from '../engine.ts';
 import { isId } from '../ids.ts';
 import { VALUE_BYTES_MAX } from '../json.ts';
-import { IMPORT_RULES, type Rule } from './import-rules.ts';
+import { clearCounters } from './counters.ts';
+import { IMPORT_RULES, OWN_RULES, type Rule } from './import-rules.ts';
 import { InvalidDatabaseError, requireIntegrity, requireKnownSchema } from './known-schema.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
 import { MigrationHistoryError, type Migrations, migrate } from './migrator.ts';
@@ -22,6 +23,8 @@ import { ToolCallOrder } from './tool-call-order.ts';
  * Builds the new file `target` for `tenant` out of a file that nobody vouches for. The source is refused unless its
  * schema is ours to the letter; then every row is read, checked and written anew, so that nothing of the source's
  * pages is kept.
+ * @param job.isOwn whether the file was the tenant's own: then it brings what was used of the limits and what requests
+ *   that come again are answered. Another tenant's says nothing about this one.
  * @param job.scratch a path for a private copy of the source, removed by the caller.
  * @throws InvalidDatabaseError with the reason
  */
@@ -31,8 +34,10 @@ export async function importFile(job: {
   target: string;
   tenant: TenantName;
   migrations: Migrations;
+  isOwn: boolean;
 }): Promise<FileReport> {
   const { tenant, migrations } = job;
+  const tables = { ...IMPORT_RULES, ...(job.isOwn ? OWN_RULES : {}) };
   requireWholeFile(job.source);
   createPrivate(job.scratch);
   copyFileSync(job.source, job.scratch);
@@ -41,6 +46,8 @@ export async function importFile(job: {
     createPrivate(job.target);
     return await withSingleFile(job.target, (db) => {
       const now = systemClock.now();
+      // Before anything else is written: afterwards SQLite does not hear of it any more.
+      db.pragma('auto_vacuum = INCREMENTAL');
       migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now });
       db.prepare('INSERT INTO tenant (id, name, created_at) VALUES (?, ?, ?)').run(
         tenant.id,
@@ -49,10 +56,11 @@ export async function importFile(job: {
       );
       blamingTheFile(() => {
         db.transaction(() => {
-          for (const [table, rules] of Object.entries(IMPORT_RULES)) copyTable(source, db, table, rules);
+          for (const [table, rules] of Object.entries(tables)) copyTable(source, db, table, rules);
           rebuildDerived(db);
         })();
         closeOpenTurns(db);
+        if (!job.isOwn) clearCounters(db);
       });
       requireIntegrity(db);
     });
@@ -205,6 +213,13 @@ function decode(value: unknown): unknown {
 
 /** What follows from other rows is worked out, never believed: bounds and numbering depend on it. */
 function rebuildDerived(db: Database.Database): void {
+  rebuildUsage(db);
+  db.exec(`
+    DELETE FROM turn_contents WHERE turn_id NOT IN (SELECT id FROM turns);
+    -- Nobody works at their turns.
+    DELETE FROM idempotency WHERE answer IS NULL;
+    UPDATE spend SET reserved_micro_usd = 0;
+  `);
   db.exec(`
     UPDATE conversations SET
       message_count = (SELECT coalesce(max(seq), 0) FROM messages WHERE conversation_id = conversations.id),
@@ -245,4 +260,25 @@ function rebuildDerived(db: Database.Database): void {
     )
     .get();
   if (unordered) throw new InvalidDatabaseError('The versions of a config are not numbered 1, 2, 3, ….');
+}
+
+/**
+ * Log rows are removed from the oldest on, so that of all days after the one of the oldest row that is left, every row
+ * is there: their usage is worked out. Of that day and of those before it rows may be gone, and the file is believed, but
+ * no less than what its rows come to.
+ */
+function rebuildUsage(db: Database.Database): void {
+  const day = `strftime('%Y-%m-%d', created_at / 1000, 'unixepoch')`;
+  const figures = Object.keys(IMPORT_RULES.usage_days ?? {}).filter(
+    (name) => !['day', 'config_id', 'model'].includes(name),
+  );
+  db.exec(`
+    DELETE FROM usage_days WHERE day > (SELECT min(${day}) FROM turns);
+    INSERT INTO usage_days
+      SELECT ${day}, config_id, model, count(*), count(*) FILTER (WHERE status = 'error'), sum(input_tokens),
+             sum(output_tokens), sum(cached_input_tokens), sum(cache_write_input_tokens), sum(reasoning_tokens),
+             coalesce(sum(cost_micro_usd), 0), count(*) FILTER (WHERE cost_micro_usd IS NULL)
+        FROM turns WHERE true GROUP BY 1, 2, 3
+      ON CONFLICT DO UPDATE SET ${figures.map((name) => `${name} = max(${name}, excluded.${name})`).join(', ')};
+  `);
 }

@@ -21,6 +21,8 @@ const upTo =
     typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max ? null : what;
 /** So small that a sum over all rows that a file can hold does not overflow in SQLite. */
 const count = upTo(1e12, 'is not a count');
+/** A sum of such counts: no more of them than a file could ever hold. */
+const sum = upTo(1e15, 'is not a sum');
 /** A place in a numbering that begins at 1. */
 const ordinal: Rule = (value) => count(value) ?? (value === 0 ? 'does not count from 1' : null);
 /** Epoch milliseconds up to the year 9999, the last that can be written as a date. */
@@ -34,6 +36,14 @@ const oneOf =
   (...values: string[]): Rule =>
   (value) =>
     typeof value === 'string' && values.includes(value) ? null : `is not one of ${values.join(', ')}`;
+
+const matching =
+  (pattern: RegExp, what: string): Rule =>
+  (value) =>
+    typeof value === 'string' && pattern.test(value) ? null : what;
+const month = matching(/^\d{4}-(0[1-9]|1[0-2])$/, 'is not a month');
+const day = matching(/^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, 'is not a day');
+const sha256 = matching(/^[0-9a-f]{64}$/, 'is not a SHA-256');
 
 const parse = (value: unknown): unknown => {
   try {
@@ -156,6 +166,7 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     provider: short,
     model: short,
     created_at: time,
+    price_version: nullable(short),
   },
   turns: {
     id,
@@ -176,6 +187,35 @@ export const IMPORT_RULES: Record<string, Record<string, Rule>> = {
     reasoning_tokens: count,
     usage_estimated: flag,
     cost_micro_usd: nullable(count),
+    created_at: time,
+    cache_write_input_tokens: count,
+    price_version: nullable(short),
+  },
+  turn_contents: { turn_id: id, input: text, output: text },
+  usage_days: {
+    day,
+    config_id: id,
+    model: short,
+    turns: sum,
+    errors: sum,
+    input_tokens: sum,
+    output_tokens: sum,
+    cached_input_tokens: sum,
+    cache_write_input_tokens: sum,
+    reasoning_tokens: sum,
+    cost_micro_usd: sum,
+    unpriced_turns: sum,
+  },
+};
+
+/** What is taken besides from a file that was the tenant's own; the rolling minute is over by then. */
+export const OWN_RULES: Record<string, Record<string, Rule>> = {
+  spend: { month, spent_micro_usd: sum, reserved_micro_usd: sum },
+  idempotency: {
+    key_hash: sha256,
+    fingerprint: sha256,
+    turn_id: id,
+    answer: nullable(json(isObject)),
     created_at: time,
   },
 };

@@ -1,128 +1,156 @@
-import { and, asc, count, desc, eq, gt, gte, lt, ne, type SQL, sql, sum } from 'drizzle-orm';
-import { invalid } from '../fault.ts';
+import { and, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm';
+import { notFound } from '../fault.ts';
 import { firstIdAt } from '../ids.ts';
-import { decodeCursor, decodeIdCursor, pageOf } from '../page.ts';
-import type { TenantStore, TurnLog, UsageGroup, UsageSum } from '../store.ts';
-import { preparedByShape, type StoreContext } from './handle.ts';
-import { turns } from './tables.ts';
+import { encodeCursor, idBound, pageOf } from '../page.ts';
+import type { LogFilter, TenantStore, TurnContent, TurnLog } from '../store.ts';
+import { prepared, preparedByShape, type StoreContext } from './handle.ts';
+import { turnContents, turns } from './tables.ts';
 
-export type LogVerbs = Pick<TenantStore, 'listLogs' | 'sumUsage'>;
+export type LogVerbs = Pick<TenantStore, 'listLogs' | 'getLog'> & {
+  /** Only inside the transaction that writes the turn's log row: keeps what was said in it, until the row goes. */
+  addContent(turnId: string, content: TurnContent): void;
+};
 
-export function logVerbs({ orm }: StoreContext): LogVerbs {
+/** What a list is narrowed by, time apart, and has an index for, each of which ends with the id. */
+const INDEXED = ['conversationId', 'user', 'status', 'configId'] as const;
+type Indexed = (typeof INDEXED)[number];
+/** What a list is read along: the index of a filter, or the table. */
+type Along = Indexed | 'id';
+
+/** A page looks at so many rows at most: some milliseconds, in which nobody else is answered. */
+const LOOKED_AT_MAX = 1000;
+
+export function logVerbs(context: StoreContext): LogVerbs {
+  const { orm } = context;
   const param = sql.placeholder;
-  /** A turn's id begins with its time, so that a time range is a range of the primary key. */
-  const timeRange = (shape: string[]): (SQL | undefined)[] => [
-    shape.includes('since') ? gte(turns.id, param('since')) : undefined,
-    shape.includes('until') ? lt(turns.id, param('until')) : undefined,
-  ];
+  // A turn's id begins with its time, so that a time range is a range of the table and of each index.
+  const inRange = [gte(turns.id, param('from')), lt(turns.id, param('to'))];
+  const isAlong = (name: Indexed): SQL | undefined =>
+    // Most turns are ok, and the index has none of those; SQLite takes it for the very words of its condition only.
+    and(name === 'status' ? sql`${turns.status} <> 'ok'` : undefined, eq(turns[name], param(name)));
+  const alongOf = (shape: string[]): Along => INDEXED.find((name) => shape.includes(`along ${name}`)) ?? 'id';
 
-  const page = preparedByShape((shape) =>
-    orm
+  /** The newest rows that fit. */
+  const page = preparedByShape((shape) => {
+    const along = alongOf(shape);
+    const others = INDEXED.filter((name) => name !== along && shape.includes(name));
+    return orm
       .select()
       .from(turns)
       .where(
         and(
-          shape.includes('configId') ? eq(turns.configId, param('configId')) : undefined,
-          shape.includes('conversationId') ? eq(turns.conversationId, param('conversationId')) : undefined,
-          shape.includes('user') ? eq(turns.user, param('user')) : undefined,
-          shape.includes('status') ? eq(turns.status, param('status')) : undefined,
-          // The very words of the partial index, or SQLite would not use it.
-          shape.includes('notOk') ? sql`${ne(turns.status, sql.raw("'ok'"))}` : undefined,
-          ...timeRange(shape),
-          shape.includes('after') ? lt(turns.id, param('after')) : undefined,
+          along === 'id' ? undefined : isAlong(along),
+          // The sign keeps SQLite from the index of this column.
+          ...others.map((name) => sql`+${turns[name]} = ${param(name)}`),
+          ...inRange,
         ),
       )
       .orderBy(desc(turns.id))
       .limit(param('limit'))
+      .prepare();
+  });
+  /** The last id that is looked at along one index, where there are more than `LOOKED_AT_MAX`. */
+  const reach = preparedByShape((shape) => {
+    const along = alongOf(shape);
+    return orm
+      .select({ id: turns.id })
+      .from(turns)
+      .where(and(along === 'id' ? undefined : isAlong(along), ...inRange))
+      .orderBy(desc(turns.id))
+      .limit(1)
+      .offset(LOOKED_AT_MAX - 1)
+      .prepare();
+  });
+  const one = prepared(() =>
+    orm
+      .select()
+      .from(turns)
+      .where(eq(turns.id, param('id')))
+      .prepare(),
+  );
+  const contentOf = prepared(() =>
+    orm
+      .select({ input: turnContents.input, output: turnContents.output })
+      .from(turnContents)
+      .where(eq(turnContents.turnId, param('id')))
+      .prepare(),
+  );
+  const insertContent = prepared(() =>
+    orm
+      .insert(turnContents)
+      .values({ turnId: param('turnId'), input: param('input'), output: param('output') })
       .prepare(),
   );
 
-  const keys: Record<UsageGroup, SQL<string>> = {
-    day: sql<string>`strftime('%Y-%m-%d', ${turns.createdAt} / 1000, 'unixepoch')`,
-    model: sql<string>`${turns.model}`,
-    config: sql<string>`${turns.configId}`,
+  /**
+   * Along which index the list is read, and how far. Where rows are looked at that do not fit, that is the one which
+   * reaches farthest back with the same work.
+   */
+  const wayOf = (filters: Filters, range: IdRange): { along: Along; reachedId: string | null } => {
+    const given = INDEXED.filter((name) => filters[name] !== undefined);
+    const indexed: Along[] = given.filter((name) => name !== 'status' || filters.status !== 'ok');
+    const ways = indexed.length > 0 ? indexed : (['id'] as const);
+    const [first = 'id'] = ways;
+    if (given.length === indexed.length && given.length <= 1) return { along: first, reachedId: null };
+    const reached = ways.map((along) => ({
+      along,
+      reachedId: reach({ [`along ${along}`]: true }).get({ ...filters, ...range })?.id ?? null,
+    }));
+    return reached.reduce((best, way) => ((way.reachedId ?? '') < (best.reachedId ?? '') ? way : best));
   };
-  const sums = preparedByShape((shape) => {
-    const groupBy: UsageGroup = shape.includes('model')
-      ? 'model'
-      : shape.includes('config')
-        ? 'config'
-        : 'day';
-    const key = keys[groupBy];
-    const newestFirst = groupBy === 'day';
-    const after = newestFirst ? lt(key, param('after')) : gt(key, param('after'));
-    return orm
-      .select({
-        key,
-        turns: count(),
-        errors: sql<number>`count(*) filter (where ${turns.status} = 'error')`,
-        inputTokens: sum(turns.inputTokens).mapWith(Number),
-        outputTokens: sum(turns.outputTokens).mapWith(Number),
-        cachedInputTokens: sum(turns.cachedInputTokens).mapWith(Number),
-        reasoningTokens: sum(turns.reasoningTokens).mapWith(Number),
-        // One unknown cost makes the sum unknown: a smaller one would pass for the whole.
-        costMicroUsd: sql<
-          number | null
-        >`case when count(${turns.costMicroUsd}) = count(*) then sum(${turns.costMicroUsd}) end`,
-      })
-      .from(turns)
-      .where(and(...timeRange(shape), shape.includes('after') ? after : undefined))
-      .groupBy(key)
-      .orderBy(newestFirst ? desc(key) : asc(key))
-      .limit(param('limit'))
-      .prepare();
-  });
 
   return {
-    listLogs(filter, { limit, cursor }) {
-      const values = {
-        configId: filter.configId,
-        conversationId: filter.conversationId,
-        user: filter.user,
-        status: filter.status,
-        notOk: filter.status !== undefined && filter.status !== 'ok' ? true : undefined,
-        ...idRange(filter),
-        after: cursor === null ? undefined : decodeIdCursor(cursor),
-      };
-      const rows = page(values).all({ ...values, limit: limit + 1 });
-      return pageOf(rows.map(toLog), limit, ({ id }) => id);
-    },
+    listLogs: (filter, { limit, cursor }) =>
+      context.read(() => {
+        const filters = filtersOf(filter);
+        const range = rangeOf(filter, cursor);
+        const { along, reachedId } = wayOf(filters, range);
+        const from = reachedId ?? range.from;
+        const rows = page({ [`along ${along}`]: true, ...filters }).all({
+          ...filters,
+          from,
+          to: range.to,
+          limit: limit + 1,
+        });
+        const found = pageOf(rows.map(toLog), limit, ({ id }) => id);
+        // Farther back there may be more: the next page goes on from there, also where this one is not full.
+        if (found.nextCursor === null && reachedId !== null) found.nextCursor = encodeCursor(reachedId);
+        return found;
+      }),
 
-    sumUsage(groupBy, range, { limit, cursor }) {
-      const after = cursor === null ? undefined : decodeKeyCursor(cursor, groupBy);
-      const values = { ...idRange(range), after };
-      const rows = sums({ [groupBy]: true, ...values }).all({ ...values, limit: limit + 1 });
-      return pageOf(rows.map(toSum), limit, ({ key }) => key);
+    getLog: (id) =>
+      context.read(() => {
+        const row = one().get({ id });
+        if (!row) throw notFound();
+        return { ...toLog(row), content: contentOf().get({ id }) ?? null };
+      }),
+
+    addContent(turnId, content) {
+      insertContent().run({ turnId, ...content });
     },
   };
 }
 
-/** @throws `validation_failed` for a cursor of another grouping */
-function decodeKeyCursor(cursor: string, groupBy: UsageGroup): string {
-  if (groupBy === 'config') return decodeIdCursor(cursor);
-  const key = decodeCursor(cursor);
-  if (groupBy === 'day' && !/^\d{4}-\d\d-\d\d$/.test(key)) {
-    throw invalid([{ path: 'cursor', message: 'must be a cursor from an earlier page' }]);
-  }
-  return key;
+type Filters = Partial<Record<Indexed, string>>;
+
+const filtersOf = ({ configId, conversationId, user, status }: LogFilter): Filters => ({
+  ...(configId !== undefined && { configId }),
+  ...(conversationId !== undefined && { conversationId }),
+  ...(user !== undefined && { user }),
+  ...(status !== undefined && { status }),
+});
+
+/** From `from` on, up to but without `to`. */
+interface IdRange {
+  from: string;
+  to: string;
 }
 
-const idRange = (range: { since?: number | undefined; until?: number | undefined }) => ({
-  since: range.since === undefined ? undefined : firstIdAt(range.since),
-  until: range.until === undefined ? undefined : firstIdAt(range.until),
-});
-
-const usageOf = (row: {
-  inputTokens: number;
-  outputTokens: number;
-  cachedInputTokens: number;
-  reasoningTokens: number;
-}) => ({
-  inputTokens: row.inputTokens,
-  outputTokens: row.outputTokens,
-  cachedInputTokens: row.cachedInputTokens,
-  reasoningTokens: row.reasoningTokens,
-});
+function rangeOf({ since, until }: LogFilter, cursor: string | null): IdRange {
+  const before = idBound(cursor);
+  const end = until === undefined ? before : firstIdAt(until);
+  return { from: since === undefined ? '' : firstIdAt(since), to: end < before ? end : before };
+}
 
 const toLog = (row: typeof turns.$inferSelect): TurnLog => ({
   id: row.id,
@@ -137,25 +165,15 @@ const toLog = (row: typeof turns.$inferSelect): TurnLog => ({
   errorCode: row.errorCode,
   latencyMs: row.latencyMs,
   firstTokenMs: row.firstTokenMs,
-  usage: usageOf(row),
+  usage: {
+    inputTokens: row.inputTokens,
+    outputTokens: row.outputTokens,
+    cachedInputTokens: row.cachedInputTokens,
+    cacheWriteInputTokens: row.cacheWriteInputTokens,
+    reasoningTokens: row.reasoningTokens,
+  },
   usageEstimated: row.usageEstimated,
   costMicroUsd: row.costMicroUsd,
+  priceVersion: row.priceVersion,
   createdAt: row.createdAt,
-});
-
-const toSum = (row: {
-  key: string;
-  turns: number;
-  errors: number;
-  inputTokens: number;
-  outputTokens: number;
-  cachedInputTokens: number;
-  reasoningTokens: number;
-  costMicroUsd: number | null;
-}): UsageSum => ({
-  key: row.key,
-  turns: row.turns,
-  errors: row.errors,
-  usage: usageOf(row),
-  costMicroUsd: row.costMicroUsd,
 });

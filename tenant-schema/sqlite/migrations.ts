@@ -116,4 +116,79 @@ export const TENANT_MIGRATIONS: readonly Migration[] = [
       CREATE INDEX turns_not_ok ON turns (status, id) WHERE status <> 'ok';
     `,
   },
+  {
+    version: 2,
+    name: 'limits, spend, idempotency, usage by day, contents of logs',
+    sql: `
+      -- The turns admitted within the last minute. Only kept while a limit asks for them.
+      CREATE TABLE admissions (
+        seq INTEGER NOT NULL PRIMARY KEY,
+        turn_id TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        tokens INTEGER NOT NULL
+      ) STRICT;
+      -- One row: whether admissions are kept, and the sum of their tokens.
+      CREATE TABLE admission_state (
+        id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+        recording INTEGER NOT NULL,
+        tokens INTEGER NOT NULL
+      ) STRICT;
+      INSERT INTO admission_state (id, recording, tokens) VALUES (1, 0, 0);
+
+      CREATE TABLE spend (
+        month TEXT NOT NULL PRIMARY KEY,
+        spent_micro_usd INTEGER NOT NULL,
+        reserved_micro_usd INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      INSERT INTO spend (month, spent_micro_usd, reserved_micro_usd)
+        SELECT strftime('%Y-%m', created_at / 1000, 'unixepoch'), sum(cost_micro_usd), 0 FROM turns
+          WHERE cost_micro_usd > 0 GROUP BY 1;
+
+      -- Answers may be long: with row ids, so that the index over the keys stays small.
+      CREATE TABLE idempotency (
+        key_hash TEXT NOT NULL PRIMARY KEY,
+        fingerprint TEXT NOT NULL,
+        turn_id TEXT NOT NULL,
+        answer TEXT,
+        created_at INTEGER NOT NULL
+      ) STRICT;
+      CREATE INDEX idempotency_by_time ON idempotency (created_at);
+
+      ALTER TABLE open_turns ADD COLUMN admission INTEGER;
+      ALTER TABLE open_turns ADD COLUMN reserved_micro_usd INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE open_turns ADD COLUMN price_version TEXT;
+      ALTER TABLE open_turns ADD COLUMN idempotency_key_hash TEXT;
+
+      ALTER TABLE turns ADD COLUMN cache_write_input_tokens INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE turns ADD COLUMN price_version TEXT;
+
+      CREATE TABLE turn_contents (
+        turn_id TEXT NOT NULL PRIMARY KEY,
+        input TEXT NOT NULL,
+        output TEXT NOT NULL
+      ) STRICT;
+
+      CREATE TABLE usage_days (
+        day TEXT NOT NULL,
+        config_id TEXT NOT NULL,
+        model TEXT NOT NULL,
+        turns INTEGER NOT NULL,
+        errors INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        cached_input_tokens INTEGER NOT NULL,
+        cache_write_input_tokens INTEGER NOT NULL,
+        reasoning_tokens INTEGER NOT NULL,
+        cost_micro_usd INTEGER NOT NULL,
+        unpriced_turns INTEGER NOT NULL,
+        PRIMARY KEY (day, config_id, model)
+      ) STRICT, WITHOUT ROWID;
+      INSERT INTO usage_days
+        SELECT strftime('%Y-%m-%d', created_at / 1000, 'unixepoch'), config_id, model, count(*),
+               count(*) FILTER (WHERE status = 'error'), sum(input_tokens), sum(output_tokens),
+               sum(cached_input_tokens), 0, sum(reasoning_tokens), coalesce(sum(cost_micro_usd), 0),
+               count(*) FILTER (WHERE cost_micro_usd IS NULL)
+          FROM turns GROUP BY 1, 2, 3;
+    `,
+  },
 ];

@@ -9,8 +9,18 @@ import { isFree, publish, removeDatabase, type TenantPaths } from './paths.ts';
 export interface NewFiles {
   /** Makes a new file and publishes it; leaves nothing behind where that fails. */
   build<T>(target: string, make: (unfinished: string) => Promise<T>): Promise<T>;
-  /** Makes the file of `tenant` out of one that nobody vouches for. @throws `invalid_database` with the reason */
-  readForeign(worker: FileWorker, source: string, tenant: TenantName, target: string): Promise<FileReport>;
+  /**
+   * Makes the file of `tenant` out of one that nobody vouches for.
+   * @param how.isOwn whether it is a backup of this very tenant, which brings its counters
+   * @throws `invalid_database` with the reason
+   */
+  readForeign(
+    worker: FileWorker,
+    source: string,
+    tenant: TenantName,
+    target: string,
+    how: { isOwn: boolean },
+  ): Promise<FileReport>;
   /** Resolves when every file from elsewhere is done with, and nothing is left of those that failed. */
   settled(): Promise<void>;
 }
@@ -28,10 +38,11 @@ export function createNewFiles(parts: {
     source: string,
     tenant: TenantName,
     target: string,
+    { isOwn }: { isOwn: boolean },
   ): Promise<FileReport> => {
     const scratch = paths.unfinished();
     try {
-      const input = { source, scratch, target, tenant, migrations };
+      const input = { source, scratch, target, tenant, migrations, isOwn };
       return await worker.run('importFile', input, parts.importTimeoutMs);
     } catch (error) {
       const reason = reasonToRefuse(error);
@@ -67,7 +78,7 @@ export function createNewFiles(parts: {
 
   return {
     build: (target, make) => tracked(build(target, make)),
-    readForeign: (worker, source, tenant, target) => tracked(read(worker, source, tenant, target)),
+    readForeign: (worker, source, tenant, target, how) => tracked(read(worker, source, tenant, target, how)),
     async settled() {
       await Promise.allSettled(underWay);
     },

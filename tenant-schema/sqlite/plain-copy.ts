@@ -4,15 +4,23 @@ import type { FileReport } from '../engine.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
 import { createPrivate, hashFile } from './single-file.ts';
 
+/** A statement to be run on a copy. */
+export interface CopyChange {
+  sql: string;
+  parameter: string;
+  /** Not run on a copy whose schema version is lower. */
+  since: number;
+}
+
 /**
  * Copies a database of whatever schema, as of one moment, into the new file `target`: compact, without a `-wal`,
  * checked, and on the disk when this resolves. The source may be open and written to elsewhere.
- * @param changes statements, each with its parameter, that are run on the copy; what they remove is overwritten.
+ * @param changes what is done to the copy; what it removes is overwritten.
  */
 export async function plainCopy(job: {
   source: string;
   target: string;
-  changes: [sql: string, parameter: string][];
+  changes: CopyChange[];
 }): Promise<FileReport> {
   createPrivate(job.target);
   const source = new Database(job.source, { fileMustExist: true, timeout: 1000 });
@@ -37,16 +45,16 @@ export async function plainCopy(job: {
   };
 }
 
-function finish(
-  path: string,
-  changes: [sql: string, parameter: string][],
-): Pick<FileReport, 'schemaVersion' | 'rows'> {
+function finish(path: string, changes: CopyChange[]): Pick<FileReport, 'schemaVersion' | 'rows'> {
   const db = new Database(path, { fileMustExist: true });
   try {
     db.pragma('journal_mode = MEMORY');
     db.pragma('secure_delete = ON');
+    const schemaVersion = Number(db.pragma('user_version', { simple: true }));
     db.transaction(() => {
-      for (const [sql, parameter] of changes) db.prepare(sql).run(parameter);
+      for (const { sql, parameter, since } of changes) {
+        if (schemaVersion >= since) db.prepare(sql).run(parameter);
+      }
     })();
     // Pages that were split keep the bytes of rows that have moved.
     if (changes.length > 0) db.exec('VACUUM');
@@ -60,7 +68,7 @@ function finish(
       .pluck()
       .all();
     return {
-      schemaVersion: Number(db.pragma('user_version', { simple: true })),
+      schemaVersion,
       rows: Object.fromEntries(
         tables.map((name) => [name, Number(db.prepare(`SELECT count(*) FROM "${name}"`).pluck().get())]),
       ),

@@ -21,6 +21,8 @@ export interface PoolOptions<H extends Pooled> {
 interface Lease<H> {
   handle: H;
   holders: number;
+  /** Since when the file is idle but for `useIfOpen`, on the monotonic clock; null where it is in use. */
+  idleSince: number | null;
   /** Set where the file turned out to be damaged, say: closed instead of kept when the last holder is done. */
   toBeClosed: boolean;
 }
@@ -70,7 +72,15 @@ export class Pool<H extends Pooled> {
     work: (handle: H) => T | Promise<T>,
     isDamage: (error: unknown) => boolean,
   ): Promise<T> {
-    const lease = await this.#take(id);
+    return this.#run(id, await this.#take(id), work, isDamage);
+  }
+
+  async #run<T>(
+    id: string,
+    lease: Lease<H>,
+    work: (handle: H) => T | Promise<T>,
+    isDamage: (error: unknown) => boolean,
+  ): Promise<T> {
     try {
       const result = work(lease.handle);
       return result instanceof Promise ? await result : result;
@@ -80,6 +90,29 @@ export class Pool<H extends Pooled> {
     } finally {
       this.#giveBack(id, lease);
     }
+  }
+
+  /**
+   * As `use`, for upkeep: only where the file is open already, and it is closed no later for it.
+   * @returns null, with nothing done, where it is not open
+   */
+  async useIfOpen<T>(
+    id: string,
+    work: (handle: H) => T,
+    isDamage: (error: unknown) => boolean,
+  ): Promise<T | null> {
+    if (this.#closed || this.#exclusive.has(id)) return null;
+    const held = this.#leased.get(id);
+    if (held) {
+      held.holders += 1;
+      return this.#run(id, held, work, isDamage);
+    }
+    const idleMs = this.#idle.ttl - this.#idle.getRemainingTTL(id);
+    const idle = this.#takeIdle(id);
+    if (!idle) return null;
+    const lease = this.#lease(id, idle);
+    lease.idleSince = this.#options.clock.monotonic() - idleMs;
+    return this.#run(id, lease, work, isDamage);
   }
 
   /**
@@ -174,6 +207,7 @@ export class Pool<H extends Pooled> {
       const held = this.#leased.get(id);
       if (held) {
         held.holders += 1;
+        held.idleSince = null;
         this.#hits += 1;
         return held;
       }
@@ -191,7 +225,7 @@ export class Pool<H extends Pooled> {
   }
 
   #lease(id: string, handle: H): Lease<H> {
-    const lease = { handle, holders: 1, toBeClosed: false };
+    const lease: Lease<H> = { handle, holders: 1, idleSince: null, toBeClosed: false };
     this.#leased.set(id, lease);
     return lease;
   }
@@ -201,7 +235,7 @@ export class Pool<H extends Pooled> {
     if (lease.holders > 0) return;
     this.#leased.delete(id);
     if (lease.toBeClosed) lease.handle.close();
-    else this.#idle.set(id, lease.handle);
+    else this.#idle.set(id, lease.handle, lease.idleSince === null ? {} : { start: lease.idleSince });
     this.#wake();
   }
 

@@ -12,13 +12,10 @@ import { createStore } from './store.ts';
 
 // What the jobs of a child process share that make a new file.
 
-/** Works on a file that is nobody's yet, without a journal beside it afterwards, and reports on it. */
-export async function withSingleFile(
-  path: string,
-  work: (db: Database.Database) => void,
-): Promise<FileReport> {
+/** Works on a file that is nobody's yet, without a journal beside it afterwards; what was done is on the disk then. */
+export function inSingleFile<T>(path: string, work: (db: Database.Database) => T): T {
   const db = new Database(path, { fileMustExist: true });
-  let facts: Pick<FileReport, 'schemaVersion' | 'rows'>;
+  let result: T;
   try {
     // Nobody needs the file before it is whole: a crash leaves it under its temporary name.
     db.pragma('journal_mode = MEMORY');
@@ -29,8 +26,7 @@ export async function withSingleFile(
     db.pragma('trusted_schema = OFF');
     // No row of a tenant goes into a file in the system's folder for such.
     db.pragma('temp_store = MEMORY');
-    work(db);
-    facts = { schemaVersion: Number(db.pragma('user_version', { simple: true })), rows: countRows(db) };
+    result = work(db);
   } finally {
     db.close();
   }
@@ -41,6 +37,18 @@ export async function withSingleFile(
   } finally {
     closeSync(file);
   }
+  return result;
+}
+
+/** As `inSingleFile`, and reports on the file. */
+export async function withSingleFile(
+  path: string,
+  work: (db: Database.Database) => void,
+): Promise<FileReport> {
+  const facts = inSingleFile(path, (db) => {
+    work(db);
+    return { schemaVersion: Number(db.pragma('user_version', { simple: true })), rows: countRows(db) };
+  });
   return { ...facts, sizeBytes: statSync(path).size, sha256: await hashFile(path) };
 }
 
@@ -85,10 +93,12 @@ export function closeOpenTurns(db: Database.Database): void {
   createStore(createContext(db, { clock: systemClock, ids, runId: ids() })).closeDeadTurns();
 }
 
-const countRows = (db: Database.Database): Record<string, number> =>
-  Object.fromEntries(
-    Object.keys(IMPORT_RULES).map((table) => [
-      table,
-      Number(db.prepare(`SELECT count(*) FROM ${table}`).pluck().get()),
-    ]),
+/** Of the tables that make up a tenant's data; a file of an older schema has not all of them. */
+const countRows = (db: Database.Database): Record<string, number> => {
+  const isThere = db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?");
+  return Object.fromEntries(
+    Object.keys(IMPORT_RULES)
+      .filter((table) => isThere.get(table) !== undefined)
+      .map((table) => [table, Number(db.prepare(`SELECT count(*) FROM ${table}`).pluck().get())]),
   );
+};

@@ -3,9 +3,11 @@ import type { TenantStore } from '../store.ts';
 import { configVerbs } from './configs.ts';
 import { conversationVerbs } from './conversations.ts';
 import { prepared, type StoreContext } from './handle.ts';
+import { pruningVerbs } from './log-pruning.ts';
 import { logVerbs } from './logs.ts';
 import { tenant } from './tables.ts';
 import { turnVerbs } from './turns.ts';
+import { usageVerbs } from './usage.ts';
 
 /** All verbs over one open file. */
 export interface SqliteTenantStore extends TenantStore {
@@ -20,12 +22,16 @@ export function createStore(context: StoreContext): SqliteTenantStore {
       .set({ name: sql`${sql.placeholder('name')}` })
       .prepare(),
   );
-  const { requireFree, ...turns } = turnVerbs(context, configs.getConfig);
+  const { addTurn, ...usage } = usageVerbs(context);
+  const { addContent, ...logs } = logVerbs(context);
+  const { requireFree, ...turns } = turnVerbs(context, configs.getConfig, { addTurn, addContent });
   return {
     ...configs,
     ...turns,
     ...conversationVerbs(context, requireFree),
-    ...logVerbs(context),
+    ...logs,
+    ...pruningVerbs(context),
+    ...usage,
     setTenantName: (name) => {
       context.write(() => rename().run({ name }));
     },

@@ -91,6 +91,11 @@ export const openTurns = sqliteTable('open_turns', {
   provider: text().notNull(),
   model: text().notNull(),
   createdAt: integer('created_at').notNull(),
+  /** Its row in `admissions`, which may be gone. */
+  admission: integer(),
+  reservedMicroUsd: integer('reserved_micro_usd').notNull().default(0),
+  priceVersion: text('price_version'),
+  idempotencyKeyHash: text('idempotency_key_hash'),
 });
 
 export const turns = sqliteTable(
@@ -115,6 +120,8 @@ export const turns = sqliteTable(
     usageEstimated: integer('usage_estimated', { mode: 'boolean' }).notNull(),
     costMicroUsd: integer('cost_micro_usd'),
     createdAt: integer('created_at').notNull(),
+    cacheWriteInputTokens: integer('cache_write_input_tokens').notNull().default(0),
+    priceVersion: text('price_version'),
   },
   (t) => [
     index('turns_by_config').on(t.configId, t.id),
@@ -122,4 +129,60 @@ export const turns = sqliteTable(
     index('turns_by_user').on(t.user, t.id).where(sql`user IS NOT NULL`),
     index('turns_not_ok').on(t.status, t.id).where(sql`status <> 'ok'`),
   ],
+);
+
+export const turnContents = sqliteTable('turn_contents', {
+  turnId: text('turn_id').primaryKey().notNull(),
+  input: text().notNull(),
+  output: text().notNull(),
+});
+
+export const usageDays = sqliteTable(
+  'usage_days',
+  {
+    day: text().notNull(),
+    configId: text('config_id').notNull(),
+    model: text().notNull(),
+    turns: integer().notNull(),
+    errors: integer().notNull(),
+    inputTokens: integer('input_tokens').notNull(),
+    outputTokens: integer('output_tokens').notNull(),
+    cachedInputTokens: integer('cached_input_tokens').notNull(),
+    cacheWriteInputTokens: integer('cache_write_input_tokens').notNull(),
+    reasoningTokens: integer('reasoning_tokens').notNull(),
+    costMicroUsd: integer('cost_micro_usd').notNull(),
+    unpricedTurns: integer('unpriced_turns').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.day, t.configId, t.model] })],
+);
+
+export const admissions = sqliteTable('admissions', {
+  seq: integer().primaryKey().notNull(),
+  turnId: text('turn_id').notNull(),
+  at: integer().notNull(),
+  tokens: integer().notNull(),
+});
+
+export const admissionState = sqliteTable('admission_state', {
+  id: integer().primaryKey().notNull(),
+  recording: integer({ mode: 'boolean' }).notNull(),
+  tokens: integer().notNull(),
+});
+
+export const spend = sqliteTable('spend', {
+  month: text().primaryKey().notNull(),
+  spentMicroUsd: integer('spent_micro_usd').notNull(),
+  reservedMicroUsd: integer('reserved_micro_usd').notNull(),
+});
+
+export const idempotency = sqliteTable(
+  'idempotency',
+  {
+    keyHash: text('key_hash').primaryKey().notNull(),
+    fingerprint: text().notNull(),
+    turnId: text('turn_id').notNull(),
+    answer: text(),
+    createdAt: integer('created_at').notNull(),
+  },
+  (t) => [index('idempotency_by_time').on(t.createdAt)],
 );

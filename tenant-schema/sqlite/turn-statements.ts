@@ -28,6 +28,14 @@ export function turnStatements({ orm, runId }: StoreContext) {
         .where(eq(openTurns.conversationId, param('conversationId')))
         .prepare(),
     ),
+    openTurnById: prepared(() =>
+      orm
+        .select()
+        .from(openTurns)
+        .where(eq(openTurns.id, param('id')))
+        .prepare(),
+    ),
+    openTurns: prepared(() => orm.select().from(openTurns).prepare()),
     openTurnsOfOtherRuns: prepared(() =>
       orm.select().from(openTurns).where(ne(openTurns.runId, runId)).prepare(),
     ),
@@ -45,6 +53,10 @@ export function turnStatements({ orm, runId }: StoreContext) {
           provider: param('provider'),
           model: param('model'),
           createdAt: param('createdAt'),
+          admission: param('admission'),
+          reservedMicroUsd: param('reservedMicroUsd'),
+          priceVersion: param('priceVersion'),
+          idempotencyKeyHash: param('idempotencyKeyHash'),
         })
         .prepare(),
     ),
@@ -74,9 +86,11 @@ export function turnStatements({ orm, runId }: StoreContext) {
           inputTokens: param('inputTokens'),
           outputTokens: param('outputTokens'),
           cachedInputTokens: param('cachedInputTokens'),
+          cacheWriteInputTokens: param('cacheWriteInputTokens'),
           reasoningTokens: param('reasoningTokens'),
           usageEstimated: param('usageEstimated'),
           costMicroUsd: param('costMicroUsd'),
+          priceVersion: param('priceVersion'),
           createdAt: param('createdAt'),
         })
         .prepare(),

@@ -1,3 +1,4 @@
+import { toTimestamp } from '../clock.ts';
 import { Fault, notFound } from '../fault.ts';
 import { idTime } from '../ids.ts';
 import { mergeByKey, mergeMetadata } from '../json.ts';
@@ -7,18 +8,25 @@ import type {
   FailedTurn,
   FinishedTurn,
   MessageDraft,
+  ReplayedTurn,
   TenantStore,
-  ToolCall,
-  TurnInput,
   TurnRequest,
+  UsageDay,
 } from '../store.ts';
-import { CANCELLED_CONTENT, matchToolResults } from '../tool-calls.ts';
 import type { StoreContext } from './handle.ts';
+import { idempotencyOf } from './idempotency.ts';
+import { limitVerbs } from './limits.ts';
+import type { LogVerbs } from './logs.ts';
 import { parseMetadata, toDraft, toRow } from './messages.ts';
 import type { conversations, openTurns } from './tables.ts';
+import { openCallsOf, sizeOf, toInputMessages } from './turn-input.ts';
 import { turnStatements } from './turn-statements.ts';
+import type { UsageVerbs } from './usage.ts';
 
-export type TurnVerbs = Pick<TenantStore, 'beginTurn' | 'finishTurn' | 'failTurn'> & {
+export type TurnVerbs = Pick<
+  TenantStore,
+  'beginTurn' | 'finishTurn' | 'failTurn' | 'standing' | 'spendOfMonth'
+> & {
   /** Closes every open turn of another run as `aborted`. Done whenever a file is opened. */
   closeDeadTurns(): void;
   /** Only inside a transaction: closes what is left of a lost turn. @throws `conversation_busy` while one runs */
@@ -34,9 +42,17 @@ const DEAD: FailedTurn = {
   errorCode: 'server_stopped',
   latencyMs: 0,
   firstTokenMs: null,
-  usage: { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0, reasoningTokens: 0 },
+  usage: {
+    inputTokens: 0,
+    outputTokens: 0,
+    cachedInputTokens: 0,
+    cacheWriteInputTokens: 0,
+    reasoningTokens: 0,
+  },
   usageEstimated: true,
   costMicroUsd: null,
+  priceVersion: null,
+  content: null,
 };
 
 /**
@@ -44,17 +60,22 @@ const DEAD: FailedTurn = {
  * row to `turns` and adds the messages. Between them the conversation is untouched, so that a turn that fails,
  * or whose process dies, leaves nothing to undo.
  */
-export function turnVerbs(context: StoreContext, getConfig: (id: string) => Config): TurnVerbs {
+export function turnVerbs(
+  context: StoreContext,
+  getConfig: (id: string) => Config,
+  log: Pick<UsageVerbs, 'addTurn'> & Pick<LogVerbs, 'addContent'>,
+): TurnVerbs {
   const { write, writeBeyondLimit } = context;
   const statements = turnStatements(context);
+  const limits = limitVerbs(context);
+  const idempotency = idempotencyOf(context);
 
   /** Moves a turn from the open ones to the log; false where it is not open any more. */
   const closeTurn = (id: string, end: FinishedTurn | FailedTurn): boolean => {
     const [open] = statements.takeOpenTurn().all({ id });
     if (!open) return false;
-    const { runId: _, ...row } = open;
     statements.insertTurn().run({
-      ...row,
+      ...open,
       ...end.usage,
       status: end.status,
       errorCode: end.errorCode,
@@ -62,11 +83,21 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
       firstTokenMs: end.firstTokenMs === null ? null : Math.round(end.firstTokenMs),
       usageEstimated: end.usageEstimated ? 1 : 0,
       costMicroUsd: end.costMicroUsd,
+      priceVersion: end.priceVersion,
     });
+    if (end.content !== null) log.addContent(id, end.content);
+    const usage = toUsageDay(open.createdAt, end);
+    log.addTurn({ ...usage, configId: open.configId, model: open.model });
+    limits.settle(open, end);
+    if (open.idempotencyKeyHash !== null)
+      idempotency.settle(open.idempotencyKeyHash, id, 'answer' in end ? end.answer : null);
+    context.reportUsage(usage);
     return true;
   };
   const closeDead = (open: OpenTurnRow): void => {
-    closeTurn(open.id, DEAD);
+    // It may have cost something, but what is not known is not charged.
+    const costMicroUsd = open.priceVersion === null ? null : 0;
+    closeTurn(open.id, { ...DEAD, costMicroUsd, priceVersion: open.priceVersion });
     statements.deleteIfEmpty().run({ id: open.conversationId });
   };
 
@@ -75,10 +106,12 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     if (!found || found.configId !== request.configId) throw notFound();
     return found;
   };
+  const isAlive = (open: OpenTurnRow, isRunning: TurnRequest['isRunning']): boolean =>
+    open.runId === context.runId && isRunning(open.id);
   const requireFree = (conversationId: string, isRunning: TurnRequest['isRunning']): void => {
     const open = statements.openTurnOf().get({ conversationId });
     if (!open) return;
-    if (open.runId === context.runId && isRunning(open.id)) {
+    if (isAlive(open, isRunning)) {
       throw new Fault(
         'conversation_busy',
         'Another turn of this conversation is running; wait for its end.',
@@ -89,6 +122,21 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     }
     closeDead(open);
   };
+  /** False where it runs. */
+  const reap = (turnId: string, isRunning: TurnRequest['isRunning']): boolean => {
+    const open = statements.openTurnById().get({ id: turnId });
+    if (open && isAlive(open, isRunning)) return false;
+    if (open) closeDead(open);
+    return true;
+  };
+  const closeLost = (isRunning: TurnRequest['isRunning']): boolean => {
+    const lost = statements
+      .openTurns()
+      .all()
+      .filter((open) => !isAlive(open, isRunning));
+    lost.forEach(closeDead);
+    return lost.length > 0;
+  };
   const readHistory = (conversation: ConversationRow, bytesMax: number): MessageDraft[] => {
     if (conversation.historyBytes > bytesMax) {
       throw new Fault(
@@ -98,30 +146,16 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
     }
     return statements.history().all({ conversationId: conversation.id }).map(toDraft);
   };
-  /** What the client brings, as messages; checks that it fits what the conversation waits for. */
-  const toInputMessages = (input: TurnInput, past: MessageDraft[]): MessageDraft[] => {
-    const openCalls = openCallsOf(past);
-    if (input.kind === 'tool_results') {
-      return matchToolResults(openCalls, input.results).map(({ call, content, isError }) =>
-        toolMessage(context.ids(), call, content, isError),
-      );
-    }
-    if (openCalls.length > 0 && !input.cancelToolCalls) {
-      throw new Fault(
-        'tool_results_pending',
-        'The conversation waits for tool results; post them, or set "cancel_tool_calls".',
-        { details: { openCalls } },
-      );
-    }
-    return [
-      ...openCalls.map((call) => toolMessage(context.ids(), call, CANCELLED_CONTENT, true)),
-      { role: 'user', id: context.ids(), content: input.text },
-    ];
-  };
-
   return {
-    beginTurn: (request) =>
-      write((): BegunTurn => {
+    beginTurn(request) {
+      limits.prepare(request.limits);
+      return write((): BegunTurn | ReplayedTurn => {
+        const now = context.clock.now();
+        // First of all: what was answered before uses nothing, and no limit keeps it back.
+        const answer =
+          request.idempotency &&
+          idempotency.find(request.idempotency, now, (turnId) => reap(turnId, request.isRunning));
+        if (answer) return { kind: 'replayed', answer };
         context.requireRoom(request.storageBytesMax, request.storageBytesReserved);
         const config = getConfig(request.configId);
         const id = context.ids();
@@ -131,11 +165,16 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
         if (request.conversationId !== null) {
           conversation = requireConversation(request, request.conversationId);
           requireFree(conversation.id, request.isRunning);
+          // With a lost turn that was its first, it goes.
+          conversation = requireConversation(request, request.conversationId);
         }
         // Before up to `historyBytesMax` bytes are read for nothing.
-        request.admit(config);
+        const demand = request.admit(config, sizeOf(conversation, request.input));
+        const { standing, ...held } = limits.admit({ id, createdAt }, request.limits, demand, () =>
+          closeLost(request.isRunning),
+        );
         const past = conversation ? readHistory(conversation, request.historyBytesMax) : [];
-        const input = toInputMessages(request.input, past);
+        const input = toInputMessages(request.input, past, context.ids);
         const metadata = mergeMetadata(
           conversation ? parseMetadata(conversation.metadata) : {},
           request.metadata ?? {},
@@ -162,8 +201,13 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
           provider: config.modelConfig.provider,
           model: config.modelConfig.model,
           createdAt,
+          ...held,
+          priceVersion: demand.priceVersion,
+          idempotencyKeyHash: request.idempotency?.keyHash ?? null,
         });
+        if (request.idempotency) idempotency.take(request.idempotency, id, now);
         return {
+          kind: 'begun',
           id,
           conversationId,
           messageId: context.ids(),
@@ -173,8 +217,10 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
           history: past,
           input,
           createdAt,
+          standing,
         };
-      }),
+      });
+    },
 
     finishTurn: (turn, end) =>
       writeBeyondLimit(() => {
@@ -214,6 +260,8 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
         return true;
       }),
 
+    standing: limits.standing,
+    spendOfMonth: limits.spendOfMonth,
     requireFree,
 
     closeDeadTurns() {
@@ -224,17 +272,15 @@ export function turnVerbs(context: StoreContext, getConfig: (id: string) => Conf
   };
 }
 
-/** The calls at the end of a conversation that wait for results: all of them or none, since results come together. */
-function openCallsOf(past: MessageDraft[]): ToolCall[] {
-  const last = past.at(-1);
-  return last?.role === 'assistant' ? last.toolCalls : [];
-}
-
-const toolMessage = (id: string, call: ToolCall, content: string, isError: boolean): MessageDraft => ({
-  role: 'tool',
-  id,
-  toolCallId: call.id,
-  name: call.name,
-  content,
-  isError,
+/** One turn as the usage of its day. */
+const toUsageDay = (
+  createdAt: number,
+  { status, usage, costMicroUsd }: FinishedTurn | FailedTurn,
+): UsageDay => ({
+  day: toTimestamp(createdAt).slice(0, 10),
+  turns: 1,
+  errors: status === 'error' ? 1 : 0,
+  usage,
+  costMicroUsd: costMicroUsd ?? 0,
+  unpricedTurns: costMicroUsd === null ? 1 : 0,
 });

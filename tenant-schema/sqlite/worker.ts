@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { contentDigest } from './content-digest.ts';
+import { carryCounters } from './counters.ts';
 import { check, type JobMemory, migrateFile, settle, snapshot } from './file-jobs.ts';
 import { importFile } from './import-job.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
@@ -11,6 +12,7 @@ import { plainCopy } from './plain-copy.ts';
 export const JOBS = {
   snapshot,
   importFile,
+  carryCounters,
   check,
   migrateFile,
   settle,

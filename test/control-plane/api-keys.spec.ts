@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import { expect } from 'chai';
 import { keyPrefix, makeKey } from '../../control-plane/key-format.ts';
+import type { Scope } from '../../control-plane/types.ts';
 import { ADMIN, createFixture, type Fixture, faultOf } from './setup.ts';
 
 const FIRST_PAGE = { limit: 20, cursor: null };
@@ -246,6 +248,74 @@ describe('API keys', () => {
     fixture.control.findByKey(issued.secret);
     fixture.reopen();
     expect(lastUsedAt()).to.equal(usedAt + 10);
+  });
+
+  it('write no use down in the request itself: on a timer, once a minute, however often they are used', () => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    try {
+      const { issued } = fixture.addTenant();
+      const written = () =>
+        fixture.sql('SELECT last_used_at AS at FROM api_keys WHERE id = ?', issued.key.id) as {
+          at: number;
+        }[];
+      fixture.sql('CREATE TABLE writes (at INTEGER)');
+      fixture.sql(
+        'CREATE TRIGGER counted AFTER UPDATE ON api_keys BEGIN INSERT INTO writes VALUES (NEW.last_used_at); END',
+      );
+      const minute = (uses: number) => {
+        for (let use = 0; use < uses; use += 1) {
+          fixture.clock.pass(60_000 / uses);
+          fixture.control.findByKey(issued.secret);
+        }
+      };
+      minute(6);
+      const usedAt = fixture.clock.now();
+      expect(written()).to.deep.equal([{ at: null }]);
+      mock.timers.tick(59_999);
+      expect(written()).to.deep.equal([{ at: null }]);
+      mock.timers.tick(1);
+      expect(written()).to.deep.equal([{ at: usedAt }]);
+      minute(100);
+      mock.timers.tick(60_000);
+      expect(fixture.sql('SELECT count(*) AS writes FROM writes')).to.deep.equal([{ writes: 2 }]);
+    } finally {
+      mock.timers.reset();
+    }
+  });
+
+  it('are kept from locking their tenant out: the last that can manage, and lasts so long, stays', () => {
+    const { tenant, issued } = fixture.addTenant();
+    const { control } = fixture;
+    const make = (expiresIn: number | null, scopes?: Scope[]) =>
+      control.createKey(
+        tenant.id,
+        {
+          name: 'k',
+          ...(scopes && { scopes }),
+          expiresAt: expiresIn === null ? null : fixture.clock.now() + expiresIn,
+        },
+        ADMIN,
+      ).key.id;
+    const revoke = (keyId: string) => control.revokeKey(tenant.id, keyId, ADMIN, { keepManager: true });
+    const refused = (keyId: string) =>
+      expect(faultOf(() => revoke(keyId)).code).to.equal('validation_failed');
+    refused(issued.key.id);
+    const soon = make(1000);
+    make(null, ['chat', 'read']);
+    // One that is about to expire would only put the lock-out off.
+    refused(issued.key.id);
+    revoke(soon);
+    const later = make(5000);
+    const latest = make(6000);
+    const lasting = make(null);
+    revoke(issued.key.id);
+    control.revokeKey(tenant.id, lasting, ADMIN);
+    refused(latest);
+    revoke(later);
+    refused(latest);
+    // One that opens nothing any more may go.
+    fixture.clock.pass(6000);
+    revoke(latest);
   });
 
   it('work while the database takes no writes', () => {

@@ -2,18 +2,40 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
-import { adminTokens, apiKeys, audit, tenants } from '../../control-plane/tables.ts';
+import {
+  adminTokens,
+  apiKeys,
+  audit,
+  auditHead,
+  providerKeys,
+  tenants,
+  usageDays,
+  usageDayTotals,
+  usageState,
+} from '../../control-plane/tables.ts';
 import { expectSchemaToMatch } from '../support/schema-match.ts';
 import { createFixture } from './setup.ts';
+
+const TABLES = [
+  tenants,
+  apiKeys,
+  adminTokens,
+  providerKeys,
+  audit,
+  auditHead,
+  usageDays,
+  usageDayTotals,
+  usageState,
+];
 
 describe('control.db', () => {
   it('has the tables that drizzle was told of', () => {
     const fixture = createFixture();
     const db = new Database(fixture.path);
     try {
-      expectSchemaToMatch(db, [tenants, apiKeys, adminTokens, audit]);
+      expectSchemaToMatch(db, TABLES);
       db.exec('ALTER TABLE audit ADD COLUMN extra TEXT');
-      expect(() => expectSchemaToMatch(db, [tenants, apiKeys, adminTokens, audit])).to.throw(/audit/);
+      expect(() => expectSchemaToMatch(db, TABLES)).to.throw(/audit/);
     } finally {
       db.close();
       fixture.remove();

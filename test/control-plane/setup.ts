@@ -4,15 +4,29 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { TokenHasher } from '../../control-plane/admin-tokens.ts';
 import { openControlPlane } from '../../control-plane/control-plane.ts';
+import { CONTROL_APPLICATION_ID, controlMigrations } from '../../control-plane/migrations.ts';
 import type { Actor, ControlPlane, NewTenant } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import { createIds, type IdMaker } from '../../tenant-schema/ids.ts';
+import { migrate } from '../../tenant-schema/sqlite/migrator.ts';
 
 export const ADMIN: Actor = { id: 'admin-1', name: 'Ada', requestId: 'req-1' };
 
 /** A clock that only moves when it is told to. */
 export interface FakeClock extends Clock {
   pass(ms: number): void;
+}
+
+/** Makes a control.db as a release at this schema version has left it. */
+export function makeEarlier(path: string, version: number, sql: string): void {
+  const db = new Database(path);
+  try {
+    const migrations = { latest: version, steps: controlMigrations.steps.slice(0, version) };
+    migrate(db, { applicationId: CONTROL_APPLICATION_ID, migrations, now: 0 });
+    db.exec(sql);
+  } finally {
+    db.close();
+  }
 }
 
 export interface Fixture {

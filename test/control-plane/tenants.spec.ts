@@ -12,6 +12,8 @@ const NO_LIMITS = {
   providers: null,
 };
 
+const DEFAULT_SETTINGS = { log_content: false, redact_secrets: true };
+
 describe('tenants', () => {
   let fixture: Fixture;
   beforeEach(() => {
@@ -31,6 +33,7 @@ describe('tenants', () => {
       status: 'active',
       metadata: { plan: 'pro', nested: [1, { a: null }] },
       limits: NO_LIMITS,
+      settings: DEFAULT_SETTINGS,
       createdAt: fixture.clock.now(),
     });
     fixture.reopen();
@@ -62,6 +65,28 @@ describe('tenants', () => {
     const expected = { ...NO_LIMITS, providers: ['demo'], storage_bytes_max: 7 };
     expect(fixture.control.updateTenant(tenant.id, patch, ADMIN).limits).to.deep.equal(expected);
     expect(fixture.control.getTenant(tenant.id).limits).to.deep.equal(expected);
+  });
+
+  it('merge settings by key: null is the default again, and each change is written down', () => {
+    const { tenant } = fixture.addTenant({ settings: { log_content: true } });
+    expect(tenant.settings).to.deep.equal({ log_content: true, redact_secrets: true });
+    const { control } = fixture;
+    const set = (settings: object) => control.updateTenant(tenant.id, { settings }, ADMIN).settings;
+    expect(set({ redact_secrets: false })).to.deep.equal({ log_content: true, redact_secrets: false });
+    fixture.reopen();
+    expect(fixture.control.getTenant(tenant.id).settings).to.deep.equal({
+      log_content: true,
+      redact_secrets: false,
+    });
+    fixture.control.updateTenant(tenant.id, { settings: { log_content: null, redact_secrets: null } }, ADMIN);
+    expect(fixture.control.getTenant(tenant.id).settings).to.deep.equal(DEFAULT_SETTINGS);
+    const changes = fixture.sql("SELECT changes FROM audit WHERE action = 'tenant.update'") as {
+      changes: string;
+    }[];
+    expect(changes.map((row) => JSON.parse(row.changes).settings)).to.deep.equal([
+      { redact_secrets: { from: true, to: false } },
+      { log_content: { from: true, to: false }, redact_secrets: { from: false, to: true } },
+    ]);
   });
 
   it('merge metadata by key, whatever the key is called', () => {

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { ADMIN, createFixture, type Fixture, faultOf } from './setup.ts';
+import { ADMIN, createFixture, type Fixture, faultOf, makeEarlier } from './setup.ts';
 
 const FIRST_PAGE = { limit: 20, cursor: null };
 
@@ -79,14 +79,15 @@ describe('deleted tenants', () => {
   });
 
   it('come back as they were, also where they were deleted before that was written down', () => {
-    const suspended = fixture.addTenant().tenant.id;
-    const active = fixture.addTenant().tenant.id;
-    fixture.control.updateTenant(suspended, { status: 'suspended' }, ADMIN);
-    for (const id of [suspended, active]) fixture.control.deleteTenant(id, ADMIN);
+    const [suspended, active] = [fixture.ids(), fixture.ids()];
     fixture.control.close();
-    fixture.sql('ALTER TABLE tenants DROP COLUMN status_before');
-    fixture.sql('DELETE FROM migrations WHERE version = 4');
-    fixture.sql('PRAGMA user_version = 3');
+    rmSync(fixture.path);
+    const rowsOf = (id: string, from: string) => `
+      INSERT INTO tenants (id, name, status, metadata, limits, created_at, deleted_at)
+        VALUES ('${id}', 'Acme', 'deleted', '{}', '{}', 1, 2);
+      INSERT INTO audit (id, at, actor_id, actor_name, action, tenant_id, changes)
+        VALUES ('${fixture.ids()}', 2, 'a', 'Ada', 'tenant.delete', '${id}', '{"status":{"from":"${from}"}}');`;
+    makeEarlier(fixture.path, 3, rowsOf(suspended, 'suspended') + rowsOf(active, 'active'));
     fixture.reopen();
     const statusOf = (id: string) => fixture.control.undeleteTenant(id, ADMIN).tenant.status;
     expect([statusOf(suspended), statusOf(active)]).to.deep.equal(['suspended', 'active']);
@@ -192,5 +193,27 @@ describe('deleted tenants', () => {
       expect((await copy(target, without)).rows).to.include({ tenants: 0, api_keys: 0 });
     });
     expect(readFileSync(without).includes('Zanzibar')).to.equal(false);
+  });
+
+  it('are taken out of copies that earlier releases have made', async () => {
+    const id = fixture.ids();
+    const copies = [1, 4, 5].map((version) => {
+      const path = join(fixture.folder, `copy-${version}.db`);
+      makeEarlier(
+        path,
+        version,
+        `INSERT INTO tenants (id, name, status, metadata, limits, created_at)
+           VALUES ('${id}', 'Zanzibar', 'active', '{}', '{}', 1);
+         INSERT INTO audit (id, at, actor_id, actor_name, action, tenant_id, changes)
+           VALUES ('${fixture.ids()}', 1, 'a', 'Ada', 'tenant.create', '${id}', '{"name":"Zanzibar"}');`,
+      );
+      return { path, without: `${path}.without` };
+    });
+    await fixture.control.copyWithout([id], async (copy) => {
+      for (const { path, without } of copies) await copy(path, without);
+    });
+    for (const { without } of copies) {
+      expect(readFileSync(without).includes('Zanzibar'), without).to.equal(false);
+    }
   });
 });

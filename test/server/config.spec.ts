@@ -5,6 +5,9 @@ const WRONG: [variable: string, values: string[]][] = [
   ['PORT', ['-1', '65536', '80a', '8080.5', '1e3', ' 80']],
   ['HOST', ['a b', 'http://localhost/']],
   ['ADMIN_TOKEN', ['too-short', 'x'.repeat(513), `nbs_${'x'.repeat(20)}`, 'sixteen or more\n of them']],
+  ['MASTER_KEY', ['short', 'x'.repeat(42), `${'ab'.repeat(31)}zz`, 'A'.repeat(45), `${'A'.repeat(44)}==`]],
+  ['MASTER_KEY_PREVIOUS', ['a key', 'ab'.repeat(16)]],
+  ['ALLOW_SERVER_KEYS', ['yes', 'no', '2']],
   ['MAX_OPEN_TENANTS', ['0', 'many']],
   ['TENANT_IDLE_SECONDS', ['-1', 'Infinity']],
   ['BODY_BYTES_MAX', ['0', '1MB', String(32 * 1024 * 1024 + 1)]],
@@ -15,6 +18,7 @@ const WRONG: [variable: string, values: string[]][] = [
   ['BACKUP_KEEP_DAILY', ['-1']],
   ['BACKUP_KEEP_WEEKLY', ['1.5']],
   ['TRASH_DAYS', ['-1', '30d']],
+  ['LOG_DAYS', ['-1', '90d', 'never', '36501']],
   ['DISK_FREE_BYTES_MIN', ['1GB']],
   ['CORS_ORIGINS', ['*', 'example.com', 'https://example.com/', 'https://a.example,ftp://b.example']],
   ['METRICS_PUBLIC', ['yes', 'true']],
@@ -48,6 +52,7 @@ describe('loadConfig', () => {
       backupKeepDaily: 7,
       backupKeepWeekly: 4,
       trashKeepMs: 30 * 86_400_000,
+      logKeepDays: 90,
       diskFreeBytesMin: 268_435_456,
       metricsPublic: false,
       durability: 'full',
@@ -55,6 +60,7 @@ describe('loadConfig', () => {
       upstreamIdleMs: 120_000,
       upstreamTotalMs: 600_000,
       upstreamRetries: 2,
+      pricesFile: null,
     });
     expect(loadConfig({}).dataDir).to.match(/\/data$/);
   });
@@ -79,13 +85,25 @@ describe('loadConfig', () => {
         try {
           load();
         } catch (error) {
-          if (variable === 'ADMIN_TOKEN' || variable.endsWith('_API_KEY')) {
+          if (/^(ADMIN_TOKEN|MASTER_KEY.*|.*_API_KEY)$/.test(variable)) {
             expect(String(error)).not.to.include(value);
           }
         }
       }
     });
   }
+
+  it('takes a master key as base64 or hexadecimal, and whether the server gives tenants its own keys', () => {
+    const bytes = Buffer.alloc(32, 0xa5);
+    for (const text of [bytes.toString('base64'), bytes.toString('base64url'), bytes.toString('hex')]) {
+      expect(loadConfig({ MASTER_KEY: text }).masterKey?.equals(bytes), text).to.equal(true);
+      expect(loadConfig({ MASTER_KEY_PREVIOUS: `${text}\n` }).masterKeyPrevious?.equals(bytes)).to.equal(
+        true,
+      );
+    }
+    const allowed = (given: string) => loadConfig({ ALLOW_SERVER_KEYS: given }).allowServerKeys;
+    expect(['', 'true', '1', 'false', '0'].map(allowed)).to.deep.equal([true, true, true, false, false]);
+  });
 
   it('takes fractions of seconds, lists of origins and a key and an address for each provider', () => {
     const config = loadConfig({

@@ -1,12 +1,15 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { TenantIdentity } from '../../control-plane/types.ts';
-import type { Agent, ChatAnswer, ChatRequest, TurnEvent } from '../../server/agent/agent.ts';
-import { createAgent } from '../../server/agent/turn.ts';
+import { createAgent } from '../../server/agent/admission.ts';
+import type { Agent, ChatAnswer, ChatRequest, Turn, TurnEvent } from '../../server/agent/agent.ts';
+import { createPricing } from '../../server/pricing/pricing.ts';
 import { PROVIDER_NAMES, type ProviderName } from '../../server/providers/catalogue.ts';
 import { createProviders, type ProviderSettings } from '../../server/providers/registry.ts';
 import { createTransport } from '../../server/providers/transport.ts';
 import type { TurnSample } from '../../server/telemetry/metrics.ts';
-import type { ConfigContent, TurnInput } from '../../tenant-schema/store.ts';
-import { configContent, startEngine, type TestEngine } from './tenants.ts';
+import type { ConfigContent, JsonObject, TurnInput } from '../../tenant-schema/store.ts';
+import { configContent, startEngine, type TestEngine, temporaryFolder } from './tenants.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
 export interface AgentWorld {
@@ -17,9 +20,16 @@ export interface AgentWorld {
   samples: TurnSample[];
   /** What the agent has logged as an error. */
   errors: object[];
+  /** For whom the agent has asked for an own key, in order. */
+  keysAsked: KeyAsked[];
   /** Makes a tenant with one config. */
   tenant(config?: Partial<ConfigContent>): Promise<TestTenant>;
   stop(): Promise<void>;
+}
+
+export interface KeyAsked {
+  tenantId: string;
+  provider: ProviderName;
 }
 
 export interface TestTenant {
@@ -34,10 +44,22 @@ export interface Told {
   events: TurnEvent[];
 }
 
+export interface AgentOptions {
+  totalTimeoutMs?: number;
+  /** The content of a file of prices: by default there is none, and the upstream's models have no price. */
+  prices?: JsonObject;
+  /** Own keys by provider, the same for every tenant. */
+  ownKeys?: Partial<Record<ProviderName, string>>;
+}
+
 /** The agent over real files and a scripted upstream that it reaches over HTTP. */
-export async function startAgent(options: { totalTimeoutMs?: number } = {}): Promise<AgentWorld> {
+export async function startAgent(options: AgentOptions = {}): Promise<AgentWorld> {
   const upstream = await startUpstream();
   const tenants = startEngine();
+  const { clock } = tenants;
+  const temporary = temporaryFolder();
+  const file = options.prices ? join(temporary.path, 'prices.json') : null;
+  if (file !== null) writeFileSync(file, JSON.stringify(options.prices));
   const transport = createTransport({ connectTimeoutMs: 5000, idleTimeoutMs: 5000 });
   const none = { apiKey: null, baseUrl: null };
   const endpoints = Object.fromEntries(PROVIDER_NAMES.map((name) => [name, none])) as Record<
@@ -48,13 +70,19 @@ export async function startAgent(options: { totalTimeoutMs?: number } = {}): Pro
   endpoints.anthropic = { apiKey: 'sk-test-anthropic', baseUrl: upstream.anthropicUrl };
   const samples: TurnSample[] = [];
   const errors: object[] = [];
+  const keysAsked: KeyAsked[] = [];
   const agent = createAgent({
     engine: tenants.engine,
     providers: createProviders({ endpoints, retries: 0 }, transport),
-    clock: tenants.clock,
+    ownKeyOf(tenantId, provider) {
+      keysAsked.push({ tenantId, provider });
+      return options.ownKeys?.[provider] ?? null;
+    },
+    clock,
     ids: tenants.ids,
     log: { error: (fields) => errors.push(fields) },
     metrics: { turn: (sample) => samples.push(sample) },
+    pricing: await createPricing({ file, clock, log: { info() {}, error() {} } }),
     historyBytesMax: 1_000_000,
     totalTimeoutMs: options.totalTimeoutMs ?? 60_000,
   });
@@ -64,6 +92,7 @@ export async function startAgent(options: { totalTimeoutMs?: number } = {}): Pro
     tenants,
     samples,
     errors,
+    keysAsked,
     async tenant(config = {}) {
       const id = await tenants.tenant();
       const content = configContent({ modelConfig: { provider: 'openai', model: 'gpt-test' }, ...config });
@@ -80,6 +109,7 @@ export async function startAgent(options: { totalTimeoutMs?: number } = {}): Pro
       await transport.close();
       await upstream.close();
       await tenants.stop();
+      temporary.remove();
     },
   };
 }
@@ -98,6 +128,7 @@ const identityOf = (id: string): TenantIdentity => ({
       storage_bytes_max: null,
       providers: null,
     },
+    settings: { log_content: false, redact_secrets: true },
     createdAt: 0,
   },
   key: { id: 'key', name: 'default', scopes: ['chat', 'read', 'manage'] },
@@ -117,8 +148,16 @@ const chatRequest = (
   templateVars: {},
   user: null,
   metadata: null,
+  idempotency: null,
   ...changes,
 });
+
+/** Begins a turn that no earlier one has answered. */
+export async function begin(agent: Agent, request: ChatRequest): Promise<Turn> {
+  const turn = await agent.begin(request);
+  if (turn.kind !== 'begun') throw new Error('The request was answered before.');
+  return turn;
+}
 
 /** Runs one turn to its end. */
 export async function take(
@@ -127,7 +166,7 @@ export async function take(
   clientGone: AbortSignal = new AbortController().signal,
 ): Promise<Told> {
   const events: TurnEvent[] = [];
-  const turn = await agent.begin(request);
+  const turn = await begin(agent, request);
   const answer = await turn.run(clientGone, (event) => {
     events.push(event);
   });

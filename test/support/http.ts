@@ -45,8 +45,9 @@ export interface Client {
   post(path: string, body: unknown): Promise<Reply>;
   patch(path: string, body: unknown): Promise<Reply>;
   delete(path: string): Promise<Reply>;
-  chat(configId: string, body: Json): Promise<Reply>;
-  stream(configId: string, body: Json): Promise<ReplyStream>;
+  put(path: string, body: unknown): Promise<Reply>;
+  chat(configId: string, body: Json, headers?: Record<string, string>): Promise<Reply>;
+  stream(configId: string, body: Json, headers?: Record<string, string>): Promise<ReplyStream>;
 }
 
 export interface TestTenant {
@@ -173,23 +174,28 @@ export async function allEvents(stream: ReplyStream): Promise<StreamEvent[]> {
 }
 
 function createClient(url: string, credentials: Record<string, string>): Client {
-  const send = (method: string, path: string, body?: unknown) =>
+  const send = (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
     request(`${url}${path}`, {
       method,
-      headers: { ...credentials, ...(body !== undefined && { 'Content-Type': 'application/json' }) },
+      headers: {
+        ...credentials,
+        ...headers,
+        ...(body !== undefined && { 'Content-Type': 'application/json' }),
+      },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
   return {
     get: (path) => send('GET', path),
     post: (path, body) => send('POST', path, body),
+    put: (path, body) => send('PUT', path, body),
     patch: (path, body) => send('PATCH', path, body),
     delete: (path) => send('DELETE', path),
-    chat: (configId, body) => send('POST', `/api/v1/chat/${configId}`, body),
-    async stream(configId, body) {
+    chat: (configId, body, headers) => send('POST', `/api/v1/chat/${configId}`, body, headers),
+    async stream(configId, body, headers = {}) {
       const controller = new AbortController();
       const response = await fetch(`${url}/api/v1/chat/${configId}`, {
         method: 'POST',
-        headers: { ...credentials, 'Content-Type': 'application/json' },
+        headers: { ...credentials, ...headers, 'Content-Type': 'application/json' },
         body: JSON.stringify({ ...body, stream: true }),
         signal: controller.signal,
       });

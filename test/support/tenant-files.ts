@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { TenantStore } from '../../tenant-schema/store.ts';
-import { answered, chat, configContent, failed, type TestEngine, turnRequest } from './tenants.ts';
+import { answered, begin, chat, configContent, failed, type TestEngine, turnRequest } from './tenants.ts';
 
 export const fileOf = (world: TestEngine, id: string): string => join(world.folder, `${id}.db`);
 
@@ -59,21 +59,22 @@ export function fill(store: TenantStore): void {
 
   const { conversationId } = chat(store, config.id, 'one', 'two', { user: 'ü-2', metadata: { a: 1 } });
   store.updateConversation(conversationId, { title: 'A title', metadata: { b: [null, 'x'] } });
-  const calling = store.beginTurn(turnRequest(config.id, 'save it', { conversationId }));
+  const calling = begin(store, turnRequest(config.id, 'save it', { conversationId }));
   const calls = ['call_1', 'call_2'].map((id) => ({ id, name: 'save', arguments: { path: '/x' } }));
   const end = answered(calling, null, calls);
   store.finishTurn(calling, { ...end, costMicroUsd: 42, usageEstimated: true });
   const results = calls.map(({ id }) => ({ toolCallId: id, content: '', isError: id === 'call_2' }));
-  const answering = store.beginTurn(
+  const answering = begin(
+    store,
     turnRequest(config.id, { kind: 'tool_results', results }, { conversationId }),
   );
   store.finishTurn(answering, answered(answering, 'saved'));
 
-  const waiting = store.beginTurn(turnRequest(other.id, 'call again'));
+  const waiting = begin(store, turnRequest(other.id, 'call again'));
   store.finishTurn(waiting, answered(waiting, 'calling', calls.slice(0, 1)));
-  const broken = store.beginTurn(turnRequest(other.id, 'fails', { user: 'u-1' }));
+  const broken = begin(store, turnRequest(other.id, 'fails', { user: 'u-1' }));
   store.failTurn(broken, failed);
-  const partial = store.beginTurn(turnRequest(other.id, 'cut off'));
+  const partial = begin(store, turnRequest(other.id, 'cut off'));
   const cut = answered(partial, 'half an ans');
   store.finishTurn(partial, { ...cut, status: 'aborted', errorCode: 'client_closed_request' });
 }
@@ -116,9 +117,7 @@ export function useAll(store: TenantStore): void {
     store.updateConversation(id, { title: 'renamed', metadata: { seen: true } });
     if (pages((page) => store.listConfigs(page)).some((known) => known.id === configId)) {
       const input = { kind: 'message' as const, text: 'and now?', cancelToolCalls: true };
-      const turn = store.beginTurn(
-        turnRequest(configId, input, { conversationId: id, historyBytesMax: 1e9 }),
-      );
+      const turn = begin(store, turnRequest(configId, input, { conversationId: id, historyBytesMax: 1e9 }));
       store.finishTurn(turn, answered(turn, 'so it is'));
     }
   }

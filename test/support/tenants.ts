@@ -12,7 +12,9 @@ import type {
   FinishedTurn,
   MessageDraft,
   TenantStore,
+  TurnDemand,
   TurnInput,
+  TurnLimits,
   TurnRequest,
 } from '../../tenant-schema/store.ts';
 
@@ -54,10 +56,13 @@ export interface TestEngine {
   stop(): Promise<void>;
 }
 
-/** A real engine over real files. */
-export function startEngine(overrides: Partial<EngineOptions> = {}): TestEngine {
+/** A real engine over real files. @param clock what time it is at the start */
+export function startEngine(
+  overrides: Partial<EngineOptions> = {},
+  clock: ManualClock = new ManualClock(),
+): TestEngine {
   const temporary = temporaryFolder();
-  return onFolder(temporary.path, temporary.remove, new ManualClock(), overrides);
+  return onFolder(temporary.path, temporary.remove, clock, overrides);
 }
 
 function onFolder(
@@ -108,6 +113,21 @@ export const configContent = (changes: Partial<ConfigContent> = {}): ConfigConte
   ...changes,
 });
 
+export const NO_LIMITS: TurnLimits = {
+  requestsPerMinute: null,
+  tokensPerMinute: null,
+  concurrentTurns: null,
+  monthlySpendMicroUsd: null,
+};
+
+/** What a turn asks of limits where its test does not care. */
+export const DEMAND: TurnDemand = {
+  inputTokens: 5,
+  outputTokensMax: 10,
+  costMicroUsdMax: null,
+  priceVersion: null,
+};
+
 export const turnRequest = (
   configId: string,
   input: string | TurnInput,
@@ -122,7 +142,9 @@ export const turnRequest = (
   historyBytesMax: 1_000_000,
   storageBytesMax: null,
   storageBytesReserved: 0,
-  admit: () => {},
+  limits: NO_LIMITS,
+  idempotency: null,
+  admit: () => DEMAND,
   isRunning: () => true,
   ...changes,
 });
@@ -130,10 +152,25 @@ export const turnRequest = (
 export const figures = {
   latencyMs: 12,
   firstTokenMs: 3,
-  usage: { inputTokens: 5, outputTokens: 2, cachedInputTokens: 1, reasoningTokens: 0 },
+  usage: {
+    inputTokens: 5,
+    outputTokens: 2,
+    cachedInputTokens: 1,
+    cacheWriteInputTokens: 0,
+    reasoningTokens: 0,
+  },
   usageEstimated: false,
   costMicroUsd: null,
+  priceVersion: null,
+  content: null,
 };
+
+/** Begins a turn that nothing was answered before. */
+export function begin(store: TenantStore, request: TurnRequest): BegunTurn {
+  const turn = store.beginTurn(request);
+  if (turn.kind !== 'begun') throw new Error('The turn was replayed.');
+  return turn;
+}
 
 /** An end with the model's text and calls. */
 export const answered = (
@@ -149,7 +186,7 @@ export const answered = (
     providerData: null,
     status: 'complete',
   };
-  return { ...figures, status: 'ok', errorCode: null, messages: [...turn.input, message] };
+  return { ...figures, status: 'ok', errorCode: null, messages: [...turn.input, message], answer: null };
 };
 
 export const failed: FailedTurn = { ...figures, status: 'error', errorCode: 'upstream_unavailable' };
@@ -162,7 +199,7 @@ export function chat(
   reply: string,
   changes: Partial<TurnRequest> = {},
 ): BegunTurn {
-  const turn = store.beginTurn(turnRequest(configId, text, changes));
+  const turn = begin(store, turnRequest(configId, text, changes));
   store.finishTurn(turn, answered(turn, reply));
   return turn;
 }

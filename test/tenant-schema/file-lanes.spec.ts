@@ -2,8 +2,6 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
-import { TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
-import { defineMigrations } from '../../tenant-schema/sqlite/migrator.ts';
 import { faultOf } from '../support/faults.ts';
 import {
   fileOf,
@@ -18,21 +16,13 @@ import {
 import { startEngine, type TestEngine } from '../support/tenants.ts';
 
 const FIXTURE = fileURLToPath(new URL('../fixtures/tenant-v1.db', import.meta.url));
-const V2 = defineMigrations([
-  ...TENANT_MIGRATIONS.slice(0, 1),
-  {
-    version: 2,
-    name: 'more',
-    sql: 'CREATE TABLE more (id TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;',
-  },
-]);
 
 describe('processes that work on files', () => {
   let world: TestEngine;
   let limitMs: number;
   beforeEach(() => {
     limitMs = 60_000;
-    world = startEngine({ migrations: V2, timeLimitMsOf: () => limitMs });
+    world = startEngine({ timeLimitMsOf: () => limitMs });
   });
   afterEach(() => world.stop());
   /** A tenant whose file is behind. */

@@ -29,7 +29,7 @@ import {
   readAll,
   until,
 } from '../support/tenant-files.ts';
-import { chat, configContent, startEngine, type TestEngine, turnRequest } from '../support/tenants.ts';
+import { begin, chat, configContent, startEngine, type TestEngine, turnRequest } from '../support/tenants.ts';
 
 const MIB = 1024 * 1024;
 const countConfigs = (store: TenantStore) => store.listConfigs({ limit: 100, cursor: null }).data.length;
@@ -84,6 +84,8 @@ describe('work on whole tenant files', () => {
         'messages',
         'open_turns',
         'turns',
+        'turn_contents',
+        'usage_days',
       ]);
       expect(ask(target, 'SELECT id FROM tenant')).to.equal(id);
 
@@ -98,7 +100,7 @@ describe('work on whole tenant files', () => {
       const turn = await world.engine.use(id, (store) => {
         const config = store.createConfig(configContent());
         const { conversationId } = chat(store, config.id, 'hi', 'ho');
-        return store.beginTurn(turnRequest(config.id, 'still running', { conversationId }));
+        return begin(store, turnRequest(config.id, 'still running', { conversationId }));
       });
       await world.engine.snapshot(id, target);
       expect(ask(target, 'SELECT count(*) FROM open_turns')).to.equal(0);

@@ -22,6 +22,7 @@ import {
 } from '../support/tenant-files.ts';
 import {
   answered,
+  begin,
   chat,
   configContent,
   failed,
@@ -490,7 +491,7 @@ describe('import of a file that nobody vouches for', () => {
     forge(
       source,
       `INSERT INTO open_turns SELECT '019bbbbb-0000-7000-8000-00000000000' || row_number() OVER (), run.name, 'r', config_id,
-         1, conversations.id, NULL, 'demo', 'demo-1', 1
+         1, conversations.id, NULL, 'demo', 'demo-1', 1, 7, 1000, NULL, 'abc'
        FROM conversations, (SELECT 'copy' AS name) AS run`,
     );
     const as = tenant();
@@ -603,7 +604,7 @@ describe('import of a file that nobody vouches for', () => {
           metadata: json(METADATA_BYTES_MAX),
         }),
       );
-      const turn = store.beginTurn(turnRequest(config.id, 'x', { user: astral(200) }));
+      const turn = begin(store, turnRequest(config.id, 'x', { user: astral(200) }));
       const call = { id: 'a', name: 'save', arguments: { x: '\u0001'.repeat(INPUT_BYTES_MAX / 12) } };
       const end = answered(turn, 'y'.repeat(INPUT_BYTES_MAX / 2), [call]);
       const data = { provider: 'demo', data: '\u0001'.repeat(INPUT_BYTES_MAX / 2) };
@@ -618,7 +619,8 @@ describe('import of a file that nobody vouches for', () => {
       // As JSON it is several times as long as it was in the body.
       const content = JSON.stringify(Array.from({ length: (INPUT_BYTES_MAX - 1000) / 5 }, () => 1e20));
       const results = [{ toolCallId: 'a', content, isError: false }];
-      const next = store.beginTurn(
+      const next = begin(
+        store,
         turnRequest(config.id, { kind: 'tool_results', results }, { conversationId, historyBytesMax: 1e9 }),
       );
       store.finishTurn(next, answered(next, 'z'));
@@ -699,13 +701,13 @@ function play(store: TenantStore, steps: Step[]): void {
     const found = conversations[pick % Math.max(conversations.length, 1)];
     if (found?.status === 'busy') continue;
     const changes = { conversationId: pick % 3 === 0 ? null : (found?.id ?? null), user, metadata };
-    const begin = () =>
-      store.beginTurn(turnRequest(base.id, { kind: 'message', text, cancelToolCalls: true }, changes));
+    const beginAny = () =>
+      begin(store, turnRequest(base.id, { kind: 'message', text, cancelToolCalls: true }, changes));
     if (kind === 'chat' || kind === 'cancel') {
-      const turn = begin();
+      const turn = beginAny();
       store.finishTurn(turn, answered(turn, text === '' ? null : text));
     } else if (kind === 'call') {
-      const turn = begin();
+      const turn = beginAny();
       const made = Array.from({ length: calls }, (_, n) => ({
         id: `call ${index} ${n} ${text}`,
         name: 'save',
@@ -719,14 +721,15 @@ function play(store: TenantStore, steps: Step[]): void {
         content: text,
         isError: pick % 2 === 0,
       }));
-      const turn = store.beginTurn(
+      const turn = begin(
+        store,
         turnRequest(base.id, { kind: 'tool_results', results }, { conversationId: found.id }),
       );
       store.finishTurn(turn, answered(turn, text));
     } else if (kind === 'fail') {
-      store.failTurn(begin(), failed);
+      store.failTurn(beginAny(), failed);
     } else if (kind === 'abort') {
-      const turn = begin();
+      const turn = beginAny();
       store.finishTurn(turn, {
         ...answered(turn, text),
         status: 'aborted',
@@ -744,7 +747,7 @@ function play(store: TenantStore, steps: Step[]): void {
     } else if (kind === 'delete' && found) {
       store.deleteConversation(found.id, () => true);
     } else if (kind === 'leave') {
-      begin();
+      beginAny();
     }
   }
 }

@@ -35,15 +35,14 @@ import { startEngine, type TestEngine } from '../support/tenants.ts';
 
 /** A file of an earlier release, as `make-tenant-v1.ts` made it. */
 const FIXTURE = fileURLToPath(new URL('../fixtures/tenant-v1.db', import.meta.url));
-/** The schema of that release and what a later one might do to it. */
+/** The schema of that release. */
 const first = TENANT_MIGRATIONS.slice(0, 1);
+/** The version of the release to come that is made up here. */
+const NEXT = TENANT_MIGRATIONS.length + 1;
 
-const COLUMNS = `id, request_id, config_id, config_version, conversation_id, user, provider, model, status, error_code,
-  latency_ms, first_token_ms, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, usage_estimated,
-  cost_micro_usd, created_at`;
 /** Rebuilds the table with the most rows, with a column more. */
 const regions: Migration = {
-  version: 2,
+  version: NEXT,
   name: 'turns have a region',
   rewritesTables: true,
   sql: `
@@ -53,9 +52,10 @@ const regions: Migration = {
       error_code TEXT, latency_ms INTEGER NOT NULL, first_token_ms INTEGER, input_tokens INTEGER NOT NULL,
       output_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
       usage_estimated INTEGER NOT NULL, cost_micro_usd INTEGER, created_at INTEGER NOT NULL,
+      cache_write_input_tokens INTEGER NOT NULL DEFAULT 0, price_version TEXT,
       region TEXT NOT NULL DEFAULT 'nowhere'
     ) STRICT, WITHOUT ROWID;
-    INSERT INTO turns_new (${COLUMNS}) SELECT ${COLUMNS} FROM turns;
+    INSERT INTO turns_new SELECT *, 'nowhere' FROM turns;
     DROP TABLE turns;
     ALTER TABLE turns_new RENAME TO turns;
     CREATE INDEX turns_by_config ON turns (config_id, id);
@@ -70,8 +70,9 @@ const broken: Migration = { ...regions, sql: `${regions.sql} INSERT INTO nowhere
 const REWRITES = `UPDATE messages SET content = content || 'x';`.repeat(200);
 
 const V1 = defineMigrations(first);
-const V2 = defineMigrations([...first, regions]);
-const FAILING = defineMigrations([...first, broken]);
+const TODAY = defineMigrations(TENANT_MIGRATIONS);
+const V_NEXT = defineMigrations([...TENANT_MIGRATIONS, regions]);
+const FAILING = defineMigrations([...TENANT_MIGRATIONS, broken]);
 
 const versionOf = (path: string) => ask(path, 'PRAGMA user_version');
 
@@ -117,55 +118,91 @@ describe('files of an earlier release', () => {
   });
 
   it('are brought to the latest schema at their first use, with all that was in them', async () => {
-    start(V1);
+    start(TODAY);
     const [earlier, later] = [adopt(), adopt()];
     const before = await world.engine.use(earlier, readAll);
-    await restart(V2);
+    await restart(V_NEXT);
     expect(await world.engine.use(later, readAll)).to.deep.equal(before);
     await world.engine.use(later, useAll);
     await world.engine.quiesce(later);
-    expect(versionOf(fileOf(world, later))).to.equal(2);
+    expect(versionOf(fileOf(world, later))).to.equal(NEXT);
     expect(ask(fileOf(world, later), 'SELECT DISTINCT region FROM turns')).to.equal('nowhere');
     expect(world.warnings).to.deep.equal([]);
   });
 
+  it('know by their rows what was used when they are brought to today', async () => {
+    start(TODAY);
+    const migrated = adopt();
+    await world.engine.migrate(migrated);
+    const imported = world.ids();
+    await world.engine.importFile(FIXTURE, { id: imported, name: 'Arrived' });
+    const opened = adopt();
+    await world.engine.use(opened, () => {});
+    await world.engine.use(migrated, () => {});
+    for (const id of [migrated, imported, opened]) {
+      await world.engine.quiesce(id);
+      const path = fileOf(world, id);
+      const rows = (sql: string) => ask(path, `SELECT json_group_array(json_array(${sql}`);
+      const days = rows(
+        `day, config_id, model, turns, errors, input_tokens, output_tokens, cost_micro_usd, unpriced_turns)
+         ORDER BY day, config_id, model) FROM (SELECT * FROM usage_days)`,
+      );
+      expect(days).to.equal(
+        rows(
+          `day, config_id, model, turns, errors, i, o, cost, unpriced) ORDER BY day, config_id, model) FROM (
+             SELECT strftime('%Y-%m-%d', created_at / 1000, 'unixepoch') AS day, config_id, model, count(*) AS turns,
+               count(*) FILTER (WHERE status = 'error') AS errors, sum(input_tokens) AS i, sum(output_tokens) AS o,
+               coalesce(sum(cost_micro_usd), 0) AS cost, count(*) FILTER (WHERE cost_micro_usd IS NULL) AS unpriced
+             FROM turns GROUP BY 1, 2, 3)`,
+        ),
+      );
+      expect(ask(path, 'SELECT sum(turns) FROM usage_days')).to.equal(8);
+      const spent = ask(
+        path,
+        'SELECT json_group_array(json_array(month, spent_micro_usd, reserved_micro_usd)) FROM spend',
+      );
+      // What was spent stays with the tenant; an import is another's.
+      expect(spent).to.equal(id === imported ? '[]' : '[["2026-01",42,0]]');
+    }
+  });
+
   it('are brought there when asked to, once, after a copy of what is rewritten', async () => {
     const reports: FileReport[] = [];
-    start(V2, {
+    start(V_NEXT, {
       async keepBeforeRewrite(_id, copy) {
         reports.push(await copy(copyPath()));
       },
     });
     const id = adopt();
     const before = ask(fileOf(world, id), 'SELECT count(*) FROM turns');
-    expect(await world.engine.migrate(id)).to.deep.equal({ from: 1, to: 2 });
+    expect(await world.engine.migrate(id)).to.deep.equal({ from: 1, to: NEXT });
     expect(reports).to.have.length(1);
     expect(reports[0]).to.include({ schemaVersion: 1, sizeBytes: statSync(copyPath()).size });
     expect(companionsOf(fileOf(world, id))).to.deep.equal([]);
-    expect(versionOf(fileOf(world, id))).to.equal(2);
+    expect(versionOf(fileOf(world, id))).to.equal(NEXT);
     expect(versionOf(copyPath())).to.equal(1);
     expect(ask(copyPath(), 'SELECT count(*) FROM turns')).to.equal(before);
     expect(ask(copyPath(), 'PRAGMA integrity_check')).to.equal('ok');
 
-    expect(await world.engine.migrate(id)).to.deep.equal({ from: 2, to: 2 });
+    expect(await world.engine.migrate(id)).to.deep.equal({ from: NEXT, to: NEXT });
     expect(reports).to.have.length(1);
     expect((await world.engine.check(id)).problem).to.equal(null);
     await world.engine.use(id, useAll);
   });
 
   it('are not copied where nobody says whereto, or where nothing is rewritten', async () => {
-    start(V2);
-    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: 2 });
+    start(V_NEXT);
+    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: NEXT });
     const { rewritesTables: _, ...cheap } = regions;
     const { kept, ...options } = keeping();
-    await restart(defineMigrations([...first, cheap]), options);
-    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: 2 });
+    await restart(defineMigrations([...TENANT_MIGRATIONS, cheap]), options);
+    expect(await world.engine.migrate(adopt())).to.deep.equal({ from: 1, to: NEXT });
     await world.engine.use(adopt(), readAll);
     expect(kept).to.deep.equal([]);
   });
 
   it('stay at their version where the copy cannot be made, however they are asked for', async () => {
-    start(V2, {
+    start(V_NEXT, {
       keepBeforeRewrite: async (_id, copy) => {
         await copy(join(world.folder, 'no such folder', 'x.sqlite'));
       },
@@ -181,7 +218,7 @@ describe('files of an earlier release', () => {
   it('tell why the copy was refused to whoever wants to use them, and are migrated once it no longer is', async () => {
     let isFull = true;
     const { kept, keepBeforeRewrite } = keeping();
-    start(V2, {
+    start(V_NEXT, {
       async keepBeforeRewrite(id, copy) {
         if (isFull) throw new Fault('storage_quota_exceeded', 'The disk is full.');
         await keepBeforeRewrite?.(id, copy);
@@ -201,7 +238,7 @@ describe('files of an earlier release', () => {
     let release = (): void => {};
     const released = new Promise<void>((resolve) => (release = resolve));
     const entered: string[] = [];
-    start(V2, {
+    start(V_NEXT, {
       async keepBeforeRewrite(id, copy) {
         entered.push(id);
         await copy(copyPath());
@@ -225,7 +262,7 @@ describe('files of an earlier release', () => {
     release();
     // The open turn of a run that is over counts too by now.
     expect(new Set(await Promise.all(waiting))).to.deep.equal(new Set([8]));
-    expect((await copying).schemaVersion).to.equal(2);
+    expect((await copying).schemaVersion).to.equal(NEXT);
     expect(entered).to.deep.equal([id]);
     expect(versionOf(copyPath())).to.equal(1);
   });
@@ -256,7 +293,7 @@ describe('files of an earlier release', () => {
 
   it('are neither copied nor changed under the name of another tenant', async () => {
     const { kept, ...options } = keeping();
-    start(V2, options);
+    start(V_NEXT, options);
     const id = adopt();
     forge(fileOf(world, id), `UPDATE tenant SET id = '${world.ids()}'`);
     expect((await faultOf(() => world.engine.use(id, readAll))).code).to.equal('tenant_unavailable');
@@ -265,16 +302,16 @@ describe('files of an earlier release', () => {
   });
 
   it('are migrated on their way in', async () => {
-    start(V2);
+    start(V_NEXT);
     const id = world.ids();
     const report = await world.engine.importFile(FIXTURE, { id, name: 'Arrived' });
-    expect(report.schemaVersion).to.equal(2);
+    expect(report.schemaVersion).to.equal(NEXT);
     expect(report.rows).to.include({ turns: 8, open_turns: 0 });
     await world.engine.use(id, useAll);
   });
 
   it('are kept as they are, and may be put back, where one is replaced before it was ever opened', async () => {
-    start(V2);
+    start(V_NEXT);
     const id = adopt();
     const kept = join(world.folder, 'kept.sqlite');
     await world.engine.replace({ id, name: 'Acme' }, FIXTURE, kept);
@@ -284,7 +321,7 @@ describe('files of an earlier release', () => {
   });
 
   it('stay at their version where a migration fails, and only such a tenant is unavailable', async () => {
-    start(V2);
+    start(V_NEXT);
     const [up, other] = [adopt(), adopt()];
     await world.engine.migrate(up);
     await restart(FAILING, keeping());
@@ -298,12 +335,12 @@ describe('files of an earlier release', () => {
     expect(companionsOf(fileOf(world, other))).to.deep.equal([]);
     await world.engine.use(up, useAll);
     rmSync(copyPath());
-    await restart(V2);
+    await restart(V_NEXT);
     await world.engine.use(other, useAll);
   });
 
   it('cannot be opened by the program that made them once they were migrated, and are not harmed by it', async () => {
-    start(V2);
+    start(V_NEXT);
     const id = adopt();
     await world.engine.migrate(id);
     const newer = join(world.folder, 'newer.sqlite');
@@ -312,15 +349,15 @@ describe('files of an earlier release', () => {
     const before = hashOf(fileOf(world, id));
     expect((await faultOf(() => world.engine.use(id, readAll))).code).to.equal('tenant_unavailable');
     expect(await world.engine.migrate(id).catch(String)).to.match(
-      /schema version 2; this program knows up to 1/,
+      /schema version \d; this program knows up to 1/,
     );
     const fault = await faultOf(() => world.engine.importFile(newer, { id: world.ids(), name: 'x' }));
-    expect(fault.message).to.match(/schema version 2; this server knows versions up to 1/);
+    expect(fault.message).to.match(/schema version \d; this server knows versions up to 1/);
     expect(hashOf(fileOf(world, id))).to.equal(before);
   });
 
   it('are refused where their history is not the one of this program', async () => {
-    start(V2);
+    start(V_NEXT);
     const path = join(world.folder, 'forged.sqlite');
     copyFileSync(FIXTURE, path);
     forge(path, "UPDATE migrations SET hash = 'another'");
@@ -330,12 +367,12 @@ describe('files of an earlier release', () => {
   });
 
   it('are at one version or the other, without a -wal, where the engine closes meanwhile', async () => {
-    start(V2);
+    start(V_NEXT);
     const id = adopt();
     const path = fileOf(world, id);
     grow(path, 24 * 1024 * 1024);
     const slow = { ...regions, sql: `${regions.sql} ${REWRITES}` };
-    await restart(defineMigrations([...first, slow]));
+    await restart(defineMigrations([...TENANT_MIGRATIONS, slow]));
     const migrating = faultOf(() => world.engine.migrate(id));
     await until(() => existsSync(`${path}-wal`));
     await world.engine.close();
@@ -346,7 +383,7 @@ describe('files of an earlier release', () => {
   });
 
   it('are not made out of an empty file', async () => {
-    start(V2);
+    start(V_NEXT);
     const id = world.ids();
     writeFileSync(fileOf(world, id), '');
     expect(await world.engine.migrate(id).catch(String)).to.match(/not a tenant database/);
@@ -354,7 +391,7 @@ describe('files of an earlier release', () => {
   });
 
   it('are not migrated through a link', async () => {
-    start(V2);
+    start(V_NEXT);
     const id = adopt();
     renameSync(fileOf(world, id), copyPath());
     symlinkSync(copyPath(), fileOf(world, id));
@@ -363,7 +400,7 @@ describe('files of an earlier release', () => {
   });
 
   it('are brought there many at a time, whoever else asks for them meanwhile', async () => {
-    start(V2, {
+    start(V_NEXT, {
       keepBeforeRewrite: async (id, copy) => {
         await copy(join(world.folder, `${id}.before`));
       },
@@ -378,7 +415,7 @@ describe('files of an earlier release', () => {
     expect(results.filter(({ status }) => status === 'rejected')).to.have.length(2);
     for (const id of ids) await world.engine.quiesce(id);
     const versions = ids.map((id) => versionOf(fileOf(world, id)));
-    expect(versions.filter((version) => version === 2)).to.have.length(39);
+    expect(versions.filter((version) => version === NEXT)).to.have.length(39);
     expect(versionOf(fileOf(world, bad))).to.equal(1);
     expect(readdirSync(join(world.folder, '.creating'))).to.deep.equal([]);
   });

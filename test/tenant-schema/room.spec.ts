@@ -1,7 +1,14 @@
 import { expect } from 'chai';
 import { expectedBytes, HEADROOM_BYTES } from '../../tenant-schema/room.ts';
 import { faultOf } from '../support/faults.ts';
-import { answered, configContent, startEngine, type TestEngine, turnRequest } from '../support/tenants.ts';
+import {
+  answered,
+  begin as beginTurn,
+  configContent,
+  startEngine,
+  type TestEngine,
+  turnRequest,
+} from '../support/tenants.ts';
 
 const MIB = 1024 * 1024;
 const QUESTION = 'q'.repeat(8 * MIB);
@@ -21,7 +28,7 @@ describe('room for the turns of a tenant with a limit', () => {
 
   const begin = (text: string, storageBytesReserved: number) =>
     world.engine.use(id, (store) =>
-      store.beginTurn(turnRequest(configId, text, { storageBytesMax: MIB, storageBytesReserved })),
+      beginTurn(store, turnRequest(configId, text, { storageBytesMax: MIB, storageBytesReserved })),
     );
 
   it('is found for whatever was begun, also beyond the hard end of the file', async () => {
@@ -41,7 +48,7 @@ describe('room for the turns of a tenant with a limit', () => {
     await begin('hello', largest);
     const refused = await faultOf(() => begin('hello', largest + MIB));
     expect(refused.code).to.equal('storage_quota_exceeded');
-    expect(refused.details).to.deep.equal({ retryAfterSeconds: 1 });
+    expect(refused.details).to.deep.equal({ limit: 'storage_bytes_max', retryAfterSeconds: 1 });
   });
 
   it('is found to close what died in a file that is at its hard end', async () => {

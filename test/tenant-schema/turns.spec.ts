@@ -4,6 +4,7 @@ import { CANCELLED_CONTENT } from '../../tenant-schema/tool-calls.ts';
 import { faultOfSync } from '../support/faults.ts';
 import {
   answered,
+  begin,
   chat,
   configContent,
   failed,
@@ -31,7 +32,7 @@ describe('turns of a tenant', () => {
 
   /** A conversation that waits for the results of these calls. */
   const withOpenCalls = (store: TenantStore, calls: ToolCall[]): BegunTurn => {
-    const turn = store.beginTurn(turnRequest(configId, 'go'));
+    const turn = begin(store, turnRequest(configId, 'go'));
     store.finishTurn(turn, answered(turn, null, calls));
     return turn;
   };
@@ -42,7 +43,7 @@ describe('turns of a tenant', () => {
     await use((store) => {
       const { conversationId } = chat(store, configId, 'one', 'first');
       chat(store, configId, 'two', 'second', { conversationId });
-      const third = store.beginTurn(turnRequest(configId, 'three', { conversationId }));
+      const third = begin(store, turnRequest(configId, 'three', { conversationId }));
       expect(texts(third)).to.deep.equal([
         'user: one',
         'assistant: first',
@@ -56,9 +57,9 @@ describe('turns of a tenant', () => {
   it('lets one turn at a time have a conversation', async () => {
     await use((store) => {
       const { conversationId } = chat(store, configId, 'one', 'first');
-      const running = store.beginTurn(turnRequest(configId, 'two', { conversationId }));
+      const running = begin(store, turnRequest(configId, 'two', { conversationId }));
       expect(store.getConversation(conversationId).status).to.equal('busy');
-      const again = () => store.beginTurn(turnRequest(configId, 'three', { conversationId }));
+      const again = () => begin(store, turnRequest(configId, 'three', { conversationId }));
       expect(faultOfSync(again).code).to.equal('conversation_busy');
       store.finishTurn(running, answered(running, 'second'));
       expect(store.getConversation(conversationId).status).to.equal('idle');
@@ -71,7 +72,8 @@ describe('turns of a tenant', () => {
       const { conversationId } = chat(store, configId, 'one', 'first', { user: 'u-1', metadata: { a: 1 } });
       const before = store.getConversation(conversationId);
       world.clock.advance(50);
-      const turn = store.beginTurn(
+      const turn = begin(
+        store,
         turnRequest(configId, 'two', { conversationId, user: 'u-2', metadata: { b: 2 } }),
       );
       expect(store.failTurn(turn, failed)).to.equal(true);
@@ -88,7 +90,7 @@ describe('turns of a tenant', () => {
 
   it('leaves no conversation behind when the first turn of a new one fails', async () => {
     await use((store) => {
-      const turn = store.beginTurn(turnRequest(configId, 'one'));
+      const turn = begin(store, turnRequest(configId, 'one'));
       expect(store.getConversation(turn.conversationId).status).to.equal('busy');
       store.failTurn(turn, failed);
       expect(store.listConversations({}, firstPage).data).to.deep.equal([]);
@@ -122,9 +124,9 @@ describe('turns of a tenant', () => {
     await use((store) => {
       const other = store.createConfig(configContent({ name: 'Other' }));
       const { conversationId } = chat(store, configId, 'one', 'first');
-      const foreign = faultOfSync(() => store.beginTurn(turnRequest(other.id, 'x', { conversationId })));
+      const foreign = faultOfSync(() => begin(store, turnRequest(other.id, 'x', { conversationId })));
       const missing = faultOfSync(() =>
-        store.beginTurn(turnRequest(other.id, 'x', { conversationId: world.ids() })),
+        begin(store, turnRequest(other.id, 'x', { conversationId: world.ids() })),
       );
       expect([foreign.code, foreign.message]).to.deep.equal([missing.code, missing.message]);
     });
@@ -133,11 +135,11 @@ describe('turns of a tenant', () => {
   it('refuses a history over the bound before it reads it, and stores nothing', async () => {
     await use((store) => {
       const { conversationId } = chat(store, configId, 'ä'.repeat(100), 'x'.repeat(100));
-      const begin = (historyBytesMax: number) =>
-        store.beginTurn(turnRequest(configId, 'more', { conversationId, historyBytesMax }));
-      expect(faultOfSync(() => begin(299)).code).to.equal('history_too_long');
+      const beginWith = (historyBytesMax: number) =>
+        begin(store, turnRequest(configId, 'more', { conversationId, historyBytesMax }));
+      expect(faultOfSync(() => beginWith(299)).code).to.equal('history_too_long');
       expect(store.getConversation(conversationId).status).to.equal('idle');
-      expect(begin(300).history).to.have.length(2);
+      expect(beginWith(300).history).to.have.length(2);
     });
   });
 
@@ -146,7 +148,7 @@ describe('turns of a tenant', () => {
       const refuse = () => {
         throw new Error('refused');
       };
-      expect(() => store.beginTurn(turnRequest(configId, 'x', { admit: refuse }))).to.throw('refused');
+      expect(() => begin(store, turnRequest(configId, 'x', { admit: refuse }))).to.throw('refused');
       expect(store.listConversations({}, firstPage).data).to.deep.equal([]);
       expect(store.listLogs({}, firstPage).data).to.deep.equal([]);
     });
@@ -157,7 +159,8 @@ describe('turns of a tenant', () => {
       await use((store) => {
         const { conversationId } = withOpenCalls(store, [call('c1'), call('c2', 'write_file')]);
         expect(store.getConversation(conversationId).status).to.equal('awaiting_tools');
-        const turn = store.beginTurn(
+        const turn = begin(
+          store,
           turnRequest(
             configId,
             {
@@ -207,7 +210,7 @@ describe('turns of a tenant', () => {
         await use((store) => {
           const { conversationId } = withOpenCalls(store, [call('c1'), call('c2')]);
           const fault = faultOfSync(() =>
-            store.beginTurn(turnRequest(configId, { kind: 'tool_results', results }, { conversationId })),
+            begin(store, turnRequest(configId, { kind: 'tool_results', results }, { conversationId })),
           );
           expect(fault.code).to.equal('validation_failed');
           expect(fault.details.openCalls?.map(({ id }) => id)).to.deep.equal(['c1', 'c2']);
@@ -222,10 +225,11 @@ describe('turns of a tenant', () => {
     it('refuses a plain message unless the calls are to be cancelled, which answers them first', async () => {
       await use((store) => {
         const { conversationId } = withOpenCalls(store, [call('c1'), call('c2')]);
-        const fault = faultOfSync(() => store.beginTurn(turnRequest(configId, 'hm', { conversationId })));
+        const fault = faultOfSync(() => begin(store, turnRequest(configId, 'hm', { conversationId })));
         expect(fault.code).to.equal('tool_results_pending');
         expect(fault.details.openCalls).to.deep.equal([call('c1'), call('c2')]);
-        const turn = store.beginTurn(
+        const turn = begin(
+          store,
           turnRequest(configId, { kind: 'message', text: 'stop', cancelToolCalls: true }, { conversationId }),
         );
         expect(turn.input.map(({ role, content }) => [role, content])).to.deep.equal([
@@ -240,10 +244,10 @@ describe('turns of a tenant', () => {
       await use((store) => {
         const { conversationId } = withOpenCalls(store, [call('c1')]);
         const results = { kind: 'tool_results' as const, results: [ok('c1')] };
-        const turn = store.beginTurn(turnRequest(configId, results, { conversationId }));
+        const turn = begin(store, turnRequest(configId, results, { conversationId }));
         store.failTurn(turn, failed);
         expect(store.getConversation(conversationId).status).to.equal('awaiting_tools');
-        expect(store.beginTurn(turnRequest(configId, results, { conversationId })).input).to.have.length(1);
+        expect(begin(store, turnRequest(configId, results, { conversationId })).input).to.have.length(1);
       });
     });
 
@@ -251,7 +255,7 @@ describe('turns of a tenant', () => {
       await use((store) => {
         const { conversationId } = chat(store, configId, 'one', 'first');
         const results = { kind: 'tool_results' as const, results: [ok('c1')] };
-        const fault = faultOfSync(() => store.beginTurn(turnRequest(configId, results, { conversationId })));
+        const fault = faultOfSync(() => begin(store, turnRequest(configId, results, { conversationId })));
         expect(fault.code).to.equal('validation_failed');
       });
     });
@@ -259,7 +263,7 @@ describe('turns of a tenant', () => {
 
   it('keeps the words of an answer that was broken off', async () => {
     await use((store) => {
-      const turn = store.beginTurn(turnRequest(configId, 'one'));
+      const turn = begin(store, turnRequest(configId, 'one'));
       const end = answered(turn, 'half an ans');
       const last = end.messages.at(-1);
       if (last?.role === 'assistant') last.status = 'incomplete';
@@ -273,8 +277,8 @@ describe('turns of a tenant', () => {
   it('closes the turns of a process that died as aborted, whenever the file is opened next', async () => {
     const [idle, fresh] = await use((store) => {
       const first = chat(store, configId, 'one', 'first');
-      store.beginTurn(turnRequest(configId, 'two', { conversationId: first.conversationId }));
-      return [first.conversationId, store.beginTurn(turnRequest(configId, 'new')).conversationId];
+      begin(store, turnRequest(configId, 'two', { conversationId: first.conversationId }));
+      return [first.conversationId, begin(store, turnRequest(configId, 'new')).conversationId];
     });
     await world.engine.close();
     world = world.restart();
@@ -289,8 +293,9 @@ describe('turns of a tenant', () => {
   it('frees a conversation whose turn was lost in this very process', async () => {
     await use((store) => {
       const { conversationId } = chat(store, configId, 'one', 'first');
-      const lost = store.beginTurn(turnRequest(configId, 'two', { conversationId }));
-      const turn = store.beginTurn(
+      const lost = begin(store, turnRequest(configId, 'two', { conversationId }));
+      const turn = begin(
+        store,
         turnRequest(configId, 'three', { conversationId, isRunning: (id) => id !== lost.id }),
       );
       expect(store.finishTurn(lost, answered(lost, 'late'))).to.equal(false);
@@ -301,7 +306,7 @@ describe('turns of a tenant', () => {
   it('closes a lost turn, with its row in the log, when its conversation is deleted', async () => {
     await use((store) => {
       const { conversationId } = chat(store, configId, 'one', 'first');
-      const lost = store.beginTurn(turnRequest(configId, 'two', { conversationId }));
+      const lost = begin(store, turnRequest(configId, 'two', { conversationId }));
       store.deleteConversation(conversationId, () => false);
       expect(store.listLogs({ status: 'aborted' }, firstPage).data.map(({ id }) => id)).to.deep.equal([
         lost.id,
@@ -338,7 +343,7 @@ describe('turns of a tenant', () => {
 
   it('does not delete a conversation under a running turn', async () => {
     await use((store) => {
-      const turn = store.beginTurn(turnRequest(configId, 'one'));
+      const turn = begin(store, turnRequest(configId, 'one'));
       const remove = () => store.deleteConversation(turn.conversationId, () => true);
       expect(faultOfSync(remove).code).to.equal('conversation_busy');
       store.finishTurn(turn, answered(turn, 'first'));
@@ -374,7 +379,7 @@ describe('turns of a tenant', () => {
       world.clock.advance(1000);
       const b = chat(store, other, 'x', 'y', { user: 'u-2' });
       world.clock.advance(1000);
-      const c = store.beginTurn(turnRequest(other, 'x', { user: 'u-1', conversationId: b.conversationId }));
+      const c = begin(store, turnRequest(other, 'x', { user: 'u-1', conversationId: b.conversationId }));
       store.failTurn(c, failed);
 
       const conversations = (filter: object) =>
@@ -402,12 +407,18 @@ describe('turns of a tenant', () => {
         configContent({ name: 'Other', modelConfig: { provider: 'demo', model: 'demo-2' } }),
       ).id;
       chat(store, configId, 'x', 'y');
-      const second = store.beginTurn(turnRequest(other, 'x'));
+      const second = begin(store, turnRequest(other, 'x'));
       store.failTurn(second, { ...failed, costMicroUsd: 7 });
       world.clock.advance(24 * 3600 * 1000);
       const third = chat(store, other, 'x', 'y');
 
-      const usage = { inputTokens: 10, outputTokens: 4, cachedInputTokens: 2, reasoningTokens: 0 };
+      const usage = {
+        inputTokens: 10,
+        outputTokens: 4,
+        cachedInputTokens: 2,
+        cacheWriteInputTokens: 0,
+        reasoningTokens: 0,
+      };
       expect(store.sumUsage('day', {}, firstPage).data).to.deep.equal([
         { key: '2026-01-16', turns: 1, errors: 0, usage: figures.usage, costMicroUsd: null },
         // One of the two has no known cost, so that 7 would be too little.

@@ -35,7 +35,7 @@ function parseParallel(text: string): number {
 }
 
 /** Follows a streamed answer with a bar, and gives its last event. */
-async function follow<T>(
+export async function follow<T>(
   { io, api }: Session<object>,
   label: string,
   path: string,

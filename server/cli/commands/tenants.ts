@@ -31,6 +31,8 @@ const tenantText = (row: TenantRow): string =>
     ['status', row.status],
     ['created', row.created_at],
     ['limits', limitsText(row.limits) || null],
+    ['log content', row.settings.log_content ? 'on' : 'off'],
+    ['redact secrets', row.settings.redact_secrets ? 'on' : 'off'],
     ['metadata', Object.keys(row.metadata).length > 0 ? JSON.stringify(row.metadata) : null],
   ]);
 
@@ -53,6 +55,9 @@ function parseMetadata(text: string): Json {
     throw new InvalidArgumentError('It must be a JSON object.');
   }
 }
+
+const SWITCH = ['on', 'off'] as const;
+type Switch = (typeof SWITCH)[number];
 
 const limitOption = new Option('--limit <name=value>', 'a limit; may be given again').argParser(collectLimit);
 const metadataOption = new Option('--metadata <json>', 'a JSON object of your own').argParser(parseMetadata);
@@ -131,15 +136,36 @@ export function addTenantCommands(leaf: Leaf): void {
     examples: ['rename Acme "Acme Ltd"'],
     run: (session) => patch(session, { name: session.args[1] }),
   });
-  leaf<{ limit?: Json; metadata?: Json }>({
+  leaf<{ limit?: Json; metadata?: Json; logContent?: Switch; redactSecrets?: Switch }>({
     usage: 'set <tenant>',
-    summary: 'change limits and metadata',
-    options: [limitOption, metadataOption],
-    examples: ['set Acme --limit storage_bytes_max=1000000000', 'set Acme --limit providers=none'],
+    summary: 'change limits, settings and metadata',
+    options: [
+      limitOption,
+      new Option('--log-content <on|off>', 'whether its logs keep what was said').choices(SWITCH),
+      new Option('--redact-secrets <on|off>', 'whether what looks like a secret is replaced there').choices(
+        SWITCH,
+      ),
+      metadataOption,
+    ],
+    examples: ['set Acme --limit storage_bytes_max=1000000000', 'set Acme --log-content on'],
     async run(session) {
-      const { limit, metadata } = session.options;
-      if (!limit && !metadata) throw new CliError(EXIT.usage, 'Say what to set: --limit or --metadata.');
-      await patch(session, { ...(limit && { limits: limit }), ...(metadata && { metadata }) });
+      const { limit, metadata, logContent, redactSecrets } = session.options;
+      const settings = {
+        ...(logContent && { log_content: logContent === 'on' }),
+        ...(redactSecrets && { redact_secrets: redactSecrets === 'on' }),
+      };
+      const hasSettings = Object.keys(settings).length > 0;
+      if (!limit && !metadata && !hasSettings) {
+        throw new CliError(
+          EXIT.usage,
+          'Say what to set: --limit, --log-content, --redact-secrets or --metadata.',
+        );
+      }
+      await patch(session, {
+        ...(limit && { limits: limit }),
+        ...(metadata && { metadata }),
+        ...(hasSettings && { settings }),
+      });
     },
   });
   leaf({

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import type { ToolCall, TurnInput } from '../../../tenant-schema/store.ts';
 import { CANCELLED_CONTENT } from '../../../tenant-schema/tool-calls.ts';
-import { type AgentWorld, startAgent, type TestTenant } from '../../support/agents.ts';
+import { type AgentWorld, begin, startAgent, type TestTenant } from '../../support/agents.ts';
 import { faultOf } from '../../support/faults.ts';
 import { expectValidHistory, saidIn } from '../../support/histories.ts';
 import type { Answer } from '../../support/upstream.ts';
@@ -117,7 +117,7 @@ describe('conversations under random sequences of turns', () => {
     const sentBefore = world.upstream.requests.length;
     const client = new AbortController();
     if (step.outcome === 'client leaves at once') client.abort();
-    const turn = await world.agent.begin(request);
+    const turn = await begin(world.agent, request);
     if (step.rival) {
       const rival = tenant.request('rival', { conversationId: turn.conversationId });
       expect((await faultOf(() => world.agent.begin(rival))).code).to.equal('conversation_busy');

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import type { TurnEvent } from '../../../server/agent/agent.ts';
+import { NO_USAGE } from '../../../server/agent/usage.ts';
 import { Fault } from '../../../tenant-schema/fault.ts';
 import type { TurnInput, TurnLog } from '../../../tenant-schema/store.ts';
-import { type AgentWorld, startAgent, type TestTenant, take } from '../../support/agents.ts';
+import { type AgentWorld, begin, startAgent, type TestTenant, take } from '../../support/agents.ts';
 import { faultOf } from '../../support/faults.ts';
 import { createGate } from '../../support/upstream.ts';
 
@@ -43,7 +44,7 @@ describe('a turn', () => {
     const enough = new Promise<void>((resolve) => {
       heard = resolve;
     });
-    const turn = await world.agent.begin(acme.request(input, changes));
+    const turn = await begin(world.agent, acme.request(input, changes));
     const result = turn.run(client.signal, (event) => {
       told.push(event);
       if (told.length === pieces) heard();
@@ -92,7 +93,13 @@ describe('a turn', () => {
       toolCalls: [],
       finishReason: 'stop',
       model: 'gpt-test',
-      usage: { inputTokens: 31, outputTokens: 9, cachedInputTokens: 3, reasoningTokens: 2 },
+      usage: {
+        inputTokens: 31,
+        outputTokens: 9,
+        cachedInputTokens: 3,
+        cacheWriteInputTokens: 0,
+        reasoningTokens: 2,
+      },
       costMicroUsd: null,
     });
     const log = await lastLog();
@@ -158,7 +165,7 @@ describe('a turn', () => {
     expect(await lastLog()).to.deep.include({
       status: 'error',
       errorCode: 'upstream_unavailable',
-      usage: { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0, reasoningTokens: 0 },
+      usage: NO_USAGE,
     });
   });
 
@@ -209,7 +216,7 @@ describe('a turn', () => {
   });
 
   it('settles a turn whose client had left before it began to run', async () => {
-    const turn = await world.agent.begin(acme.request('hi'));
+    const turn = await begin(world.agent, acme.request('hi'));
     expect((await faultOf(() => turn.run(AbortSignal.abort(), () => {}))).code).to.equal(
       'client_closed_request',
     );
@@ -222,7 +229,7 @@ describe('a turn', () => {
     const gate = createGate();
     world.upstream.script({ text: ['x'.repeat(40), 'y'], usage: { input: 77, output: 50 }, hold: gate });
     const client = new AbortController();
-    const turn = await world.agent.begin(acme.request('hi'));
+    const turn = await begin(world.agent, acme.request('hi'));
     const result = turn.run(client.signal, () => client.abort());
     gate.release(1);
     await faultOf(() => result);
@@ -233,7 +240,7 @@ describe('a turn', () => {
     world.upstream.script({ text: ['a', 'b', 'c'] });
     const taken: string[] = [];
     let waiting = 0;
-    const turn = await world.agent.begin(acme.request('hi'));
+    const turn = await begin(world.agent, acme.request('hi'));
     await turn.run(new AbortController().signal, async (event) => {
       waiting += 1;
       expect(waiting).to.equal(1);
@@ -295,7 +302,7 @@ describe('a turn', () => {
 
   it('ends at its abort although the client takes nothing off its connection', async () => {
     world.upstream.script({ text: ['a', 'b'] });
-    const turn = await world.agent.begin(acme.request('hi'));
+    const turn = await begin(world.agent, acme.request('hi'));
     const stuck = new Promise<void>(() => {});
     let emitted = (): void => {};
     const first = new Promise<void>((resolve) => {

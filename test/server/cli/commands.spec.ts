@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { TENANT_MIGRATIONS } from '../../../tenant-schema/sqlite/migrations.ts';
 import { type CliOptions, cli } from '../../support/cli.ts';
 import { type Json, startTestServer, type TestServer } from '../../support/http.ts';
 import { temporaryFolder } from '../../support/tenants.ts';
@@ -193,10 +194,38 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
       expect((await run(['tenant', 'list', '--bogus'])).code).to.equal(2);
     });
 
+    it('shows what tenants have used, rebuilds it, and shows who did what', async () => {
+      const acme = await json('tenant', 'create', 'Acme');
+      expect((await json('usage', 'rebuild', '--tenant', 'Acme')).rebuilt).to.equal(1);
+      expect(Number((await json('usage', 'rebuild')).rebuilt)).to.be.at.least(1);
+      expect(
+        rows(await json('usage', '--by', 'both', '--tenant', 'Acme', '--since', '2026-01-01')),
+      ).to.deep.equal([]);
+      expect((await run(['usage', '--since', 'yesterday'])).code).to.equal(2);
+      expect((await run(['usage', 'rebuild', '--tenant', 'nobody'])).code).to.equal(3);
+
+      await json('tenant', 'set', 'Acme', '--log-content', 'on', '--redact-secrets', 'off');
+      const shown = await json('tenant', 'show', 'Acme');
+      expect(shown.settings).to.deep.equal({ log_content: true, redact_secrets: false });
+      const done = rows(await json('audit', '--tenant', 'Acme', '--limit', '3'));
+      expect(done.map(({ action }) => action)).to.deep.equal([
+        'tenant.update',
+        'usage.rebuild',
+        'key.create',
+      ]);
+      const actors = done.map(({ actor }) => (actor as Json).name);
+      expect(new Set(actors)).to.deep.equal(new Set([server ? 'admin' : 'command line']));
+      const { stdout } = await run(['audit', 'list', '--action', 'tenant.create']);
+      expect(stdout).to.include('tenant.create').and.to.include(String(acme.id));
+    });
+
     it('tells the state of the fleet, and finds nothing wrong with what it has made', async () => {
       await json('tenant', 'create', 'Acme');
       const status = await json('status');
-      expect(status).to.include({ server: server ? 'running' : 'not running', latest_version: 1 });
+      expect(status).to.include({
+        server: server ? 'running' : 'not running',
+        latest_version: TENANT_MIGRATIONS.length,
+      });
       expect(status.quarantined).to.deep.equal([]);
       expect((await json('migrate')).failed).to.deep.equal([]);
       const diagnosis = await json('doctor');

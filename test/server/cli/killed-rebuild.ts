@@ -34,7 +34,8 @@ const engine = openTenantEngine({
   synchronous: 'FULL',
   log: { warn: () => {} },
 });
-await rebuildControl({ control, engine, dataDir: folder }, (done) => {
+const usage = { tryRebuild: async () => {} };
+await rebuildControl({ control, engine, usage, dataDir: folder }, (done) => {
   if (moment === 'reading' && done === 1) die();
 });
 if (moment === 'added') die();

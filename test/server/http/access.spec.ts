@@ -75,7 +75,8 @@ describe('access', () => {
           ? null
           : name === 'chat'
             ? 'chat'
-            : method === 'GET' && !['exportData', 'listKeys'].includes(name)
+            : method === 'GET' &&
+                !['exportData', 'listKeys', 'listProviderKeys', 'getProviderKey'].includes(name)
               ? 'read'
               : 'manage';
       expect(scope, name).to.equal(expected);
@@ -134,6 +135,7 @@ describe('access', () => {
     const BODIES: Record<string, object> = {
       chat: { message: 'Hi' },
       rollbackConfig: { version: 1 },
+      putProviderKey: { api_key: 'sk-of-the-stranger' },
     };
     const ask = (method: string, path: string, name: string, id: string) =>
       server.fetch(path.replace(/:\w+/, id), {

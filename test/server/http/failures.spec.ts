@@ -83,7 +83,7 @@ describe('failures', () => {
     const made: string[] = [];
     const removed: string[] = [];
     const control = {
-      findAdmin: async () => ({ id: 'a', name: 'admin', requestId: null }),
+      findAdmin: async () => ({ id: 'a', name: 'admin', requestId: null, role: 'owner' }),
       addTenant: () => {
         throw new Error('no space');
       },

@@ -347,6 +347,19 @@ describe('the fleet', () => {
       expect((await examine()).findings).to.deep.equal([]);
     });
 
+    it('find the row of the audit at which it was tampered with', async () => {
+      const { id } = await server.createTenant();
+      const [row] = (await server.admin.get(`/api/v1/admin/audit?tenant_id=${id}&action=tenant.create`)).body
+        .data as Json[];
+      await server.close();
+      forge(join(server.dataDir, 'control.db'), `UPDATE audit SET changes = '{}' WHERE target_id = '${id}'`);
+      await start();
+      const { findings } = await examine(true);
+      expect(told(findings)).to.deep.equal([['audit_broken', 'control.db']]);
+      expect(findings[0]).to.include({ fixable: false });
+      expect(findings[0]?.message).to.include(row?.id);
+    });
+
     it('find tenants that no key opens, and damage in control.db', async () => {
       const { id } = await server.createTenant();
       const keys = (await server.admin.get(`/api/v1/admin/tenants/${id}/keys`)).body.data as Json[];

@@ -149,7 +149,13 @@ describe('the anthropic wire format', () => {
 
   it('streams the text and tells input figures before it, output figures after it', async () => {
     upstream.script({ text: ['Hel', 'lo'], usage: { input: 100, output: 7, cached: 60, cacheCreation: 30 } });
-    const usage = { inputTokens: 100, outputTokens: 1, cachedInputTokens: 60, reasoningTokens: 0 };
+    const usage = {
+      inputTokens: 100,
+      outputTokens: 1,
+      cachedInputTokens: 60,
+      cacheWriteInputTokens: 30,
+      reasoningTokens: 0,
+    };
     expect(await collect(rig.provider('anthropic'), ask())).to.deep.equal([
       { type: 'usage', usage },
       { type: 'text', text: 'Hel' },

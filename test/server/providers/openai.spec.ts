@@ -132,7 +132,13 @@ describe('the openai wire format', () => {
       { type: 'text', text: 'lo' },
       {
         type: 'usage',
-        usage: { inputTokens: 10, outputTokens: 5, cachedInputTokens: 0, reasoningTokens: 0 },
+        usage: {
+          inputTokens: 10,
+          outputTokens: 5,
+          cachedInputTokens: 0,
+          cacheWriteInputTokens: 0,
+          reasoningTokens: 0,
+        },
       },
       { type: 'end', finishReason: 'stop', providerData: null },
     ]);
@@ -266,6 +272,7 @@ describe('the openai wire format', () => {
       inputTokens: 100,
       outputTokens: 40,
       cachedInputTokens: 64,
+      cacheWriteInputTokens: 0,
       reasoningTokens: 30,
     });
   });
@@ -278,6 +285,7 @@ describe('the openai wire format', () => {
         inputTokens: 100,
         outputTokens: 40,
         cachedInputTokens: 0,
+        cacheWriteInputTokens: 0,
         reasoningTokens: 30,
       });
     }

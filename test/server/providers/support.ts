@@ -64,6 +64,7 @@ export const ask = (more: Partial<ProviderRequest> = {}): ProviderRequest => ({
   messages: [user('Hi')],
   tools: [],
   parameters: {},
+  outputTokensMax: null,
   ...more,
 });
 

@@ -1,0 +1,101 @@
+import { and, eq, isNotNull, lte, sql } from 'drizzle-orm';
+import { Fault } from '../fault.ts';
+import type { IdempotencyKey, JsonObject } from '../store.ts';
+import { prepared, type StoreContext } from './handle.ts';
+import { idempotency } from './tables.ts';
+
+/** What is kept under the keys of requests that may come again. All but `find` only inside a transaction that may write. */
+export interface Idempotency {
+  /**
+   * What the request was answered; null where it is new.
+   * @param reap closes the turn that the key was taken by, if it is lost; false where it runs
+   * @throws `idempotency_conflict`, `idempotency_in_progress`
+   */
+  find(key: IdempotencyKey, now: number, reap: (turnId: string) => boolean): JsonObject | null;
+  take(key: IdempotencyKey, turnId: string, now: number): void;
+  /** At the end of the turn that has taken the key: keeps what it has answered, or frees the key. */
+  settle(keyHash: string, turnId: string, answer: JsonObject | null): void;
+}
+
+/** An answer is given again for so long, from the beginning of its turn. */
+const KEPT_MS = 24 * 60 * 60 * 1000;
+/** More than come in at a time, so that what is kept stays bounded without a sweep. */
+const EXPIRED_AT_A_TIME = 8;
+
+export function idempotencyOf({ orm }: StoreContext): Idempotency {
+  const param = sql.placeholder;
+  const ofTurn = and(eq(idempotency.keyHash, param('keyHash')), eq(idempotency.turnId, param('turnId')));
+  const byKey = prepared(() =>
+    orm
+      .select()
+      .from(idempotency)
+      .where(eq(idempotency.keyHash, param('keyHash')))
+      .prepare(),
+  );
+  const insert = prepared(() =>
+    orm
+      .insert(idempotency)
+      .values({
+        keyHash: param('keyHash'),
+        fingerprint: param('fingerprint'),
+        turnId: param('turnId'),
+        createdAt: param('now'),
+      })
+      .prepare(),
+  );
+  const keep = prepared(() =>
+    orm
+      .update(idempotency)
+      .set({ answer: sql`${param('answer')}` })
+      .where(ofTurn)
+      .prepare(),
+  );
+  const free = prepared(() => orm.delete(idempotency).where(ofTurn).prepare());
+  const expire = prepared(() =>
+    orm
+      .delete(idempotency)
+      .where(
+        sql`rowid IN (SELECT rowid FROM idempotency WHERE ${and(
+          lte(idempotency.createdAt, param('until')),
+          isNotNull(idempotency.answer),
+        )} ORDER BY created_at LIMIT ${EXPIRED_AT_A_TIME})`,
+      )
+      .prepare(),
+  );
+
+  return {
+    find({ keyHash, fingerprint }, now, reap) {
+      const row = byKey().get({ keyHash });
+      if (!row) return null;
+      const isOver = row.answer === null ? reap(row.turnId) : row.createdAt <= now - KEPT_MS;
+      if (isOver) {
+        free().run(row);
+        return null;
+      }
+      if (row.fingerprint !== fingerprint) {
+        throw new Fault(
+          'idempotency_conflict',
+          'The Idempotency-Key has been used for another request; use a new one.',
+        );
+      }
+      if (row.answer === null) {
+        throw new Fault(
+          'idempotency_in_progress',
+          'The request with this Idempotency-Key is still being answered; try again.',
+          { details: { retryAfterSeconds: 1 } },
+        );
+      }
+      return JSON.parse(row.answer) as JsonObject;
+    },
+
+    take(key, turnId, now) {
+      expire().run({ until: now - KEPT_MS });
+      insert().run({ ...key, turnId, now });
+    },
+
+    settle(keyHash, turnId, answer) {
+      if (answer === null) free().run({ keyHash, turnId });
+      else keep().run({ keyHash, turnId, answer: JSON.stringify(answer) });
+    },
+  };
+}
