@@ -39,6 +39,7 @@ bench: dist/.built ## Measure the goals of docs/performance.md (some minutes; BE
 	@node --import tsx bench/snapshot-neighbours.ts
 	@node --import tsx bench/fleet.ts
 	@node --import tsx bench/logs.ts
+	@node --import tsx bench/turn-cpu.ts
 
 clean: ## Remove what was built and installed; never touches data/
 	rm -rf dist node_modules

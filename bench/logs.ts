@@ -42,7 +42,7 @@ async function setUp(bench: Bench) {
   const upstreamUrl = await bench.worker('upstream.ts', { cpus: others }).ask<string>({});
   const adminToken = 'bench-admin-token-of-one-run';
   const dataDir = join(bench.folder, 'data');
-  const url = await bench.server({
+  const { url } = await bench.server({
     cpus: cpus?.server ?? null,
     env: {
       PORT: '0',

@@ -32,7 +32,7 @@ const ask = <T>(load: Worker, request: LoadRequest): Promise<T> => load.ask<T>(r
 async function setUp(bench: Bench) {
   const upstreamUrl = await bench.worker('upstream.ts', { cpus: others }).ask<string>({});
   const adminToken = 'bench-admin-token-of-one-run';
-  const url = await bench.server({
+  const { url } = await bench.server({
     cpus: cpus?.server ?? null,
     env: {
       PORT: '0',

@@ -5,7 +5,7 @@ import type { Target } from './load.ts';
 /** Calls of a running server's API that set a benchmark up. */
 export interface Admin {
   /** A tenant with one config that asks `openai`. */
-  makeChatter(name: string): Promise<Target & { tenantId: string }>;
+  makeChatter(name: string, limits?: object): Promise<Target & { tenantId: string }>;
   /** A tenant out of a file; gives its id. */
   importTenant(path: string): Promise<string>;
   /** Closes a tenant's file. */
@@ -40,8 +40,9 @@ export function createAdmin(url: string, adminToken: string): Admin {
   const json = { 'content-type': 'application/json' };
 
   return {
-    async makeChatter(name) {
-      const tenant = await call('/api/v1/admin/tenants', { ...admin, ...json }, JSON.stringify({ name }));
+    async makeChatter(name, limits = {}) {
+      const body = JSON.stringify({ name, limits });
+      const tenant = await call('/api/v1/admin/tenants', { ...admin, ...json }, body);
       const apiKey = String(tenant.api_key);
       const config = {
         name: 'assistant',

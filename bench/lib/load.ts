@@ -17,6 +17,7 @@ export type LoadRequest =
   | { kind: 'paced'; perSecond: number; ms: number };
 
 export interface FullLoad {
+  done: number;
   perSecond: number;
   errors: number;
 }
@@ -64,7 +65,7 @@ async function full(parallel: number, ms: number): Promise<FullLoad> {
     }
   };
   await Promise.all(Array.from({ length: parallel }, caller));
-  return { perSecond: (done * 1000) / (systemClock.monotonic() - startedAt), errors };
+  return { done, perSecond: (done * 1000) / (systemClock.monotonic() - startedAt), errors };
 }
 
 function paced(perSecond: number, ms: number): Promise<PacedLoad> {

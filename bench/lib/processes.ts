@@ -17,8 +17,8 @@ export interface Bench {
   folder: string;
   /** Starts a file of `bench/lib` and gives a way to ask it. */
   worker(file: string, options: StartOptions): Worker;
-  /** Starts the compiled server and resolves with its address when it listens. */
-  server(options: StartOptions): Promise<string>;
+  /** Starts the compiled server and resolves when it listens. */
+  server(options: StartOptions & { main?: string | undefined }): Promise<{ url: string; pid: number }>;
   /** Ends every process, waits for that, and removes the folder. */
   end(): Promise<void>;
 }
@@ -79,13 +79,13 @@ export function startBench(): Bench {
     },
 
     async server(options) {
-      const child = start(['dist/server/main.js'], options, false);
+      const child = start([options.main ?? 'dist/server/main.js'], options, false);
       let output = '';
       return new Promise((resolve, reject) => {
         child.stdout?.on('data', (chunk: Buffer) => {
           output += chunk.toString();
           const url = /listening on (http:\S+)/.exec(output)?.[1];
-          if (url) resolve(url);
+          if (url) resolve({ url, pid: child.pid ?? -1 });
         });
         child.once('exit', (code) => reject(new Error(`the server ended with ${code}: ${output}`)));
       });

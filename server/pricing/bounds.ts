@@ -12,14 +12,19 @@ export interface InputSize {
   schemaBytes: number;
   messages: number;
   tools: number;
+  /** What the provider puts before the request at most. */
+  preambleTokens: number;
 }
 
-/** What the markers around a message, and the id of a call that it answers, come to at most. */
-const MESSAGE_TOKENS_MAX = 64;
+/** What the markers around a message, and the name and id of a call that it answers, come to at most. */
+const MESSAGE_TOKENS_MAX = 128;
 /** The same around a tool; one that is only named is described by the server. */
 const TOOL_TOKENS_MAX = 128;
-/** What providers put before a request of their own: who the model is, and some hundred tokens on how tools are called. */
+/** What providers put before a request of their own: who the model is, or what day. */
 const PREAMBLE_TOKENS_MAX = 256;
+/** Grok is told some 700 tokens before each request. */
+const XAI_PREAMBLE_TOKENS_MAX = 1024;
+/** How tools are called, some hundred tokens. */
 const TOOLS_PREAMBLE_TOKENS_MAX = 1792;
 /** Schemas may be written out again, with blanks between and other letters escaped. */
 const SCHEMA_TOKENS_PER_BYTE_MAX = 2;
@@ -31,6 +36,9 @@ export const inputSizeOf = (config: Config, system: string, size: TurnSize): Inp
     jsonBytes(config.modelConfig) + (config.toolsConfig.length > 0 ? jsonBytes(config.toolsConfig) : 0),
   messages: 1 + size.historyMessages + size.inputMessages,
   tools: config.toolsConfig.length,
+  preambleTokens:
+    (config.modelConfig.provider === 'xai' ? XAI_PREAMBLE_TOKENS_MAX : PREAMBLE_TOKENS_MAX) +
+    (config.toolsConfig.length > 0 ? TOOLS_PREAMBLE_TOKENS_MAX : 0),
 });
 
 const jsonBytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(value));
@@ -40,8 +48,7 @@ const jsonBytes = (value: unknown): number => Buffer.byteLength(JSON.stringify(v
  * stands for a byte of it at least.
  */
 export const inputTokensMax = (size: InputSize): number =>
-  PREAMBLE_TOKENS_MAX +
-  (size.tools > 0 ? TOOLS_PREAMBLE_TOKENS_MAX : 0) +
+  size.preambleTokens +
   size.textBytes +
   size.schemaBytes * SCHEMA_TOKENS_PER_BYTE_MAX +
   size.messages * MESSAGE_TOKENS_MAX +

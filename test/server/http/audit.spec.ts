@@ -63,6 +63,7 @@ describe('the audit over HTTP', () => {
       cloneTenant: { action: 'tenant.clone', path: `${tenant}/clone`, body: { name: 'y' } },
       deleteTenant: { action: 'tenant.delete', path: `/api/v1/admin/tenants/${gone.id}` },
       undeleteTenant: { action: 'tenant.undelete', path: `/api/v1/admin/tenants/${lost.id}/undelete` },
+      createControlBackup: { action: 'backup.create', path: '/api/v1/admin/backups/control' },
       createBackup: { action: 'backup.create', path: `${tenant}/backups` },
       getBackup: { action: 'backup.download', path: `${tenant}/backups/${backup}`, method: 'GET' },
       exportTenant: { action: 'tenant.export', path: `${tenant}/export`, method: 'GET' },

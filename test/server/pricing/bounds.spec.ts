@@ -32,9 +32,19 @@ describe('the bound of the input', () => {
   });
 
   it('covers what a provider adds by itself to a request that says next to nothing', () => {
-    const size = inputSizeOf(CONFIG, '', { ...SIZE, historyBytes: 0, historyMessages: 0, inputBytes: 2 });
+    const asks = (changes: object) =>
+      inputTokensMax(
+        inputSizeOf({ ...CONFIG, ...changes }, '', {
+          ...SIZE,
+          historyBytes: 0,
+          historyMessages: 0,
+          inputBytes: 2,
+        }),
+      );
+    expect(asks({})).to.be.at.least(300);
     // Grok puts about 700 tokens before each request, Claude up to about 700 where there are tools.
-    expect(inputTokensMax(size)).to.be.at.least(1000);
+    expect(asks({ modelConfig: { provider: 'xai', model: 'grok' } })).to.be.at.least(1000);
+    expect(asks({ toolsConfig: ['look'] })).to.be.at.least(2000);
   });
 
   it('counts the definitions of tools and a schema for the answer', () => {
@@ -52,7 +62,7 @@ describe('the bound of the input', () => {
   });
 
   it('is far above the estimate, which is a quarter of the bytes', () => {
-    const size = { textBytes: 4000, schemaBytes: 400, messages: 3, tools: 1 };
+    const size = { textBytes: 4000, schemaBytes: 400, messages: 3, tools: 1, preambleTokens: 256 };
     expect(inputTokensEstimate(size)).to.equal(1100);
     expect(inputTokensMax(size)).to.be.above(4800);
   });
