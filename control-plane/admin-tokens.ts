@@ -222,7 +222,12 @@ export function createAdminTokens(
         throw new Fault('already_exists', `The name "${STORED_NAME}" is that of the stored admin token.`);
       }
       const { text: secret, ...made } = await make();
-      return { token: write(() => insert({ ...made, name, role }, actor)), secret };
+      const token = write(() => {
+        // To hash it takes a while: whoever was revoked meanwhile must not be left with another token.
+        if (selectOne.get({ id: actor.id })?.revokedAt != null) throw revoked();
+        return insert({ ...made, name, role }, actor);
+      });
+      return { token, secret };
     },
 
     list(page) {
@@ -283,6 +288,9 @@ const OWNER: AdminRole = 'owner';
 
 const tooMany = (retryAfterSeconds: number): Fault =>
   new Fault('rate_limited', 'Too many attempts; try again later.', { details: { retryAfterSeconds } });
+
+const revoked = (): Fault =>
+  new Fault('unauthorized', 'The credentials are missing, unknown or no longer valid.');
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 

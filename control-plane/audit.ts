@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setImmediate as nextTick } from 'node:timers/promises';
-import { and, asc, desc, eq, gt, gte, lt, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, gt, gte, isNotNull, lt, sql } from 'drizzle-orm';
 import { firstIdAt, isId } from '../tenant-schema/ids.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
 import type { ControlDatabase } from './database.ts';
-import { apiKeys, auditHead, audit as auditRows, tenants } from './tables.ts';
+import { adminTokens, apiKeys, auditHead, audit as auditRows, tenants } from './tables.ts';
 import type { Actor, ActorKind, AuditAction, AuditEvent, AuditFilter, AuditVerdict } from './types.ts';
 
 export interface AuditEntry {
@@ -111,10 +111,10 @@ export function createAudit({ db, clock, ids, write }: ControlDatabase): AuditTa
       hash: param('hash'),
     })
     .prepare();
-  const selectTenant = db
+  const selectKeptTenant = db
     .select({ id: tenants.id })
     .from(tenants)
-    .where(eq(tenants.id, param('id')))
+    .where(and(eq(tenants.id, param('id')), eq(tenants.purging, false)))
     .prepare();
   const selectBatch = db
     .select()
@@ -146,41 +146,61 @@ export function createAudit({ db, clock, ids, write }: ControlDatabase): AuditTa
   };
 
   /** Chains what earlier releases have written: once, before anything is added. */
-  function chainEarlierRows(): void {
-    write(() => {
-      if (selectHead.get()) return;
-      let head = ROOT;
-      const update = db
-        .update(auditRows)
-        .set({
-          seq: sql`${param('seq')}`,
-          privateSalt: sql`${param('privateSalt')}`,
-          privateHash: sql`${param('privateHash')}`,
-          hash: sql`${param('hash')}`,
-        })
-        .where(eq(auditRows.id, param('id')))
-        .prepare();
-      for (let after = ''; ; ) {
-        const rows = db
-          .select()
-          .from(auditRows)
-          .where(gt(auditRows.id, after))
-          .orderBy(asc(auditRows.id))
-          .limit(BATCH_ROWS)
-          .all();
-        for (const row of rows) {
-          head = linked(head, row);
-          update.run({ ...head, id: row.id });
-          after = row.id;
-        }
-        if (rows.length < BATCH_ROWS) break;
+  function chainEarlierRows(): Head {
+    let head = ROOT;
+    const update = db
+      .update(auditRows)
+      .set({
+        seq: sql`${param('seq')}`,
+        privateSalt: sql`${param('privateSalt')}`,
+        privateHash: sql`${param('privateHash')}`,
+        hash: sql`${param('hash')}`,
+      })
+      .where(eq(auditRows.id, param('id')))
+      .prepare();
+    for (let after = ''; ; ) {
+      const rows = db
+        .select()
+        .from(auditRows)
+        .where(gt(auditRows.id, after))
+        .orderBy(asc(auditRows.id))
+        .limit(BATCH_ROWS)
+        .all();
+      for (const row of rows) {
+        head = linked(head, row);
+        update.run({ ...head, id: row.id });
+        after = row.id;
       }
-      db.insert(auditHead)
-        .values({ id: 1, ...head })
-        .run();
-    });
+      if (rows.length < BATCH_ROWS) return head;
+    }
   }
-  chainEarlierRows();
+
+  /**
+   * The head where there was one and somebody took it away; null where there was none yet. It leaves out a number, so
+   * that the gap shows for ever: what may have been cut off with it, nobody can tell.
+   */
+  function headOfTornChain(): Head | null {
+    const last = db
+      .select({ seq: auditRows.seq, hash: auditRows.hash })
+      .from(auditRows)
+      .where(isNotNull(auditRows.seq))
+      .orderBy(desc(auditRows.seq))
+      .limit(1)
+      .get();
+    if (last) return { seq: (last.seq ?? 0) + 1, hash: last.hash ?? ROOT.hash };
+    const isThere = (table: typeof auditRows | typeof tenants | typeof adminTokens): boolean =>
+      db.select({ id: table.id }).from(table).limit(1).get() !== undefined;
+    // Whatever makes one of these writes a row about it.
+    const isTorn = !isThere(auditRows) && (isThere(tenants) || isThere(adminTokens));
+    return isTorn ? { ...ROOT, seq: 1 } : null;
+  }
+
+  write(() => {
+    if (selectHead.get()) return;
+    db.insert(auditHead)
+      .values({ id: 1, ...(headOfTornChain() ?? chainEarlierRows()) })
+      .run();
+  });
 
   return {
     add,
@@ -220,14 +240,12 @@ export function createAudit({ db, clock, ids, write }: ControlDatabase): AuditTa
       let head = ROOT;
       while (head.seq < end.seq) {
         const rows = selectBatch.all({ after: head.seq });
-        if (rows.length === 0) return broken(null, `the last ${end.seq - head.seq} rows are missing`);
+        if (rows.length === 0) return broken(null, 'rows are missing there');
         for (const row of rows) {
           if (row.seq === null || row.seq > end.seq) break;
-          const problem = problemOf(
-            head,
-            row,
-            () => selectTenant.get({ id: row.tenantId ?? '' }) === undefined,
-          );
+          const mayBePurged = () =>
+            row.tenantId !== null && selectKeptTenant.get({ id: row.tenantId }) === undefined;
+          const problem = problemOf(head, row, mayBePurged);
           if (problem !== null) return broken(row.id, problem);
           head = { seq: row.seq, hash: row.hash ?? ROOT.hash };
         }
@@ -248,7 +266,7 @@ export function createAudit({ db, clock, ids, write }: ControlDatabase): AuditTa
 
 /** What is wrong with a row that should follow `head`; null where it does. */
 function problemOf(head: Head, row: AuditRow, mayBePurged: () => boolean): string | null {
-  if (row.seq !== head.seq + 1) return `${(row.seq ?? 0) - head.seq - 1} rows before it are missing`;
+  if (row.seq !== head.seq + 1) return 'rows before it are missing';
   if (row.privateSalt === null) {
     const isPurged = row.changes === '{}' && (row.actorKind !== 'key' || row.actorName === '');
     if (!isPurged || !mayBePurged()) return 'the row was changed';

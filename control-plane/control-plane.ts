@@ -65,6 +65,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     undeleteTenant: trash.restore,
     beginPurge: trash.beginPurge,
     listPurging: trash.listPurging,
+    forgetTenant: trash.forget,
     endPurge: trash.endPurge,
     compact: trash.compact,
     recordFileEvent: ({ tenantId, targetId, ...event }, actor) =>

@@ -19,7 +19,10 @@ export interface ControlDatabase {
   write<T>(work: () => T): T;
   /** Runs plain SQL inside a `write`. */
   run(sql: string, parameter: string): void;
-  /** Writes the file anew, so that nothing is left in it or its `-wal` of what was deleted. */
+  /**
+   * Writes the file anew, so that nothing is left in it or its `-wal` of what was deleted.
+   * @throws `storage_quota_exceeded` where the disk is full
+   */
   compact(): void;
   close(): void;
 }
@@ -48,32 +51,44 @@ export function openControlDatabase(path: string, clock: Clock, ids: IdMaker): C
     db,
     clock,
     ids,
-    write(work) {
-      try {
-        return db.transaction(work, { behavior: 'immediate' });
-      } catch (error) {
-        throw isDiskFull(error) ? diskFull(error) : error;
-      }
-    },
+    write: (work) => filling(() => db.transaction(work, { behavior: 'immediate' })),
     run: (sql, parameter) => {
       handle.prepare(sql).run(parameter);
     },
-    compact: () => {
-      // Pages that were split keep the bytes of rows that have moved, which `secure_delete` does not reach.
-      handle.exec('VACUUM');
-      handle.pragma('wal_checkpoint(TRUNCATE)');
-    },
+    compact: () =>
+      filling(() => {
+        // Pages that were split keep the bytes of rows that have moved, which `secure_delete` does not reach.
+        handle.exec('VACUUM');
+        handle.pragma('wal_checkpoint(TRUNCATE)');
+      }),
     close: () => {
       closeDatabase(handle);
     },
   };
 }
 
-/** SQLite's error, as such or as the cause of drizzle's. */
-function isDiskFull(error: unknown): boolean {
-  if (error instanceof Database.SqliteError) return error.code === 'SQLITE_FULL';
-  return error instanceof Error && error.cause !== undefined && isDiskFull(error.cause);
+/** @throws `storage_quota_exceeded`, or what else an operator has to mend, in the place of SQLite's error */
+function filling<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const code = sqliteCode(error);
+    if (code === 'SQLITE_FULL') throw diskFull(error);
+    if (code?.startsWith('SQLITE_READONLY')) throw notWritable(error);
+    throw error;
+  }
 }
+
+/** SQLite's error, as such or as the cause of drizzle's. */
+function sqliteCode(error: unknown): string | undefined {
+  if (error instanceof Database.SqliteError) return error.code;
+  return error instanceof Error && error.cause !== undefined ? sqliteCode(error.cause) : undefined;
+}
+
+const notWritable = (cause: unknown): Fault =>
+  new Fault('internal_error', 'The server may not write to control.db; its operator has to set that right.', {
+    cause,
+  });
 
 const diskFull = (cause: unknown): Fault =>
   new Fault('storage_quota_exceeded', "The server's disk is full; its operator has to make room.", { cause });

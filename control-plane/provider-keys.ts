@@ -156,6 +156,9 @@ export function createProviderKeys({ db, clock }: ControlDatabase, audit: Audit)
             if (unopenable === 'refuse') throw cannotOpen();
             if (unopenable === 'keep') continue;
             db.delete(providerKeys).where(isRow(row.tenantId, row.provider)).run();
+            const { tenantId, provider: targetId } = row;
+            const changes = { reason: 'unopenable' };
+            audit({ actor, action: 'provider_key.delete', tenantId, targetId, changes });
             result.dropped += 1;
           } else if (row.masterKeyId !== next.id) {
             db.update(providerKeys)

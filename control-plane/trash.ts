@@ -14,15 +14,18 @@ export interface Trash {
   restore: ControlPlane['undeleteTenant'];
   beginPurge: ControlPlane['beginPurge'];
   listPurging: ControlPlane['listPurging'];
+  forget: ControlPlane['forgetTenant'];
   endPurge: ControlPlane['endPurge'];
   compact: ControlPlane['compact'];
 }
+
+type Forgetting = Omit<CopyChange, 'parameter'>;
 
 /**
  * What a purge does to the rows of control.db, as plain SQL so that copies of the file can be treated alike: also one
  * that an earlier release has made, which has not all of the tables. Rows that refer to the tenant come before it.
  */
-const FORGET: Omit<CopyChange, 'parameter'>[] = [
+const FORGET: Forgetting[] = [
   // Before the keys: what a tenant's own key did stands there under that key's name.
   {
     since: 1,
@@ -31,15 +34,20 @@ const FORGET: Omit<CopyChange, 'parameter'>[] = [
   { since: 1, sql: 'DELETE FROM api_keys WHERE tenant_id = ?' },
   { since: 5, sql: 'DELETE FROM provider_keys WHERE tenant_id = ?' },
   { since: 5, sql: 'DELETE FROM usage_days WHERE tenant_id = ?' },
-  { since: 1, sql: 'DELETE FROM tenants WHERE id = ?' },
   { since: 1, sql: "UPDATE audit SET changes = '{}' WHERE tenant_id = ?" },
   // With the salt goes what could still be guessed of it; the audit's chain holds without.
   { since: 6, sql: 'UPDATE audit SET private_salt = NULL WHERE tenant_id = ?' },
 ];
+const REMOVE_ROW: Forgetting = { since: 1, sql: 'DELETE FROM tenants WHERE id = ?' };
+/** For the file itself: the row says that there is something to finish, until the file is written anew. */
+const BLANK_ROW: Forgetting = {
+  since: 5,
+  sql: "UPDATE tenants SET name = '', metadata = '{}', limits = '{}', settings = '{}' WHERE id = ?",
+};
 
 /** The statements that take these tenants out of a copy of control.db. */
 export const forgetting = (tenantIds: readonly string[]): CopyChange[] =>
-  tenantIds.flatMap((parameter) => FORGET.map((statement) => ({ ...statement, parameter })));
+  tenantIds.flatMap((parameter) => [...FORGET, REMOVE_ROW].map((statement) => ({ ...statement, parameter })));
 
 /** Tenants on their way out: what was deleted can come back, what is being purged cannot. */
 export function createTrash(
@@ -115,6 +123,9 @@ export function createTrash(
         if (isPurging(id)) return;
         if (!find(id)) remove(id, actor);
         db.update(tenantRows).set({ purging: true }).where(eq(tenantRows.id, id)).run();
+        // Who asked for it, wherever it is cut off: then the next start brings it to its end.
+        const changes = { state: 'begun' };
+        audit({ actor, action: 'tenant.purge', tenantId: id, targetId: id, changes });
       }),
 
     listPurging: () =>
@@ -126,15 +137,27 @@ export function createTrash(
         .all()
         .map(({ id }) => id),
 
-    endPurge: (id, actor) => {
+    forget: (id) => {
       // A use that was only noted in memory would find no row any more.
       apiKeys.flushLastUses();
       write(() => {
         if (!isPurging(id)) return;
-        for (const { sql, parameter } of forgetting([id])) run(sql, parameter);
-        audit({ actor, action: 'tenant.purge', tenantId: id, targetId: id });
+        for (const { sql } of [...FORGET, BLANK_ROW]) run(sql, id);
       });
     },
+
+    endPurge: (id, actor) =>
+      write(() => {
+        if (!isPurging(id)) return;
+        run(REMOVE_ROW.sql, id);
+        audit({
+          actor,
+          action: 'tenant.purge',
+          tenantId: id,
+          targetId: id,
+          changes: { state: 'done' },
+        });
+      }),
 
     compact,
   };

@@ -5,18 +5,7 @@ import { decodeCursor, idBound, pageOf } from '../tenant-schema/page.ts';
 import type { UsageDay } from '../tenant-schema/store.ts';
 import type { ControlDatabase } from './database.ts';
 import { tenants, usageDays, usageDayTotals, usageState } from './tables.ts';
-import type { AdminUsageSum, ControlPlane, UsageFilter } from './types.ts';
-
-export type UsageDays = Pick<
-  ControlPlane,
-  | 'addUsage'
-  | 'replaceUsage'
-  | 'listUsage'
-  | 'sumUsageByDay'
-  | 'sumUsageByTenant'
-  | 'usageState'
-  | 'setUsageState'
->;
+import type { AdminUsageSum, UsageFilter, UsageVerbs } from './types.ts';
 
 const FIGURES = [
   'turns',
@@ -33,9 +22,14 @@ type Figure = (typeof FIGURES)[number];
 type Figures = Record<Figure, number>;
 
 const DAY = /^\d{4}-\d\d-\d\d$/;
+/**
+ * More than any tenant uses on a day, and less by far than what overflows when it is summed: the file of one tenant,
+ * which may come from elsewhere, must not spoil the sums of all.
+ */
+const FIGURE_MAX = 1e15;
 
 /** What tenants used, by UTC day: a roll-up of what each tenant's own file knows. */
-export function createUsageDays({ db, write }: ControlDatabase): UsageDays {
+export function createUsageDays({ db, write }: ControlDatabase): UsageVerbs {
   const param = sql.placeholder;
   const each = <T>(of: (figure: Figure) => T) =>
     Object.fromEntries(FIGURES.map((figure) => [figure, of(figure)])) as Record<Figure, T>;
@@ -51,10 +45,11 @@ export function createUsageDays({ db, write }: ControlDatabase): UsageDays {
     .delete(usageDays)
     .where(eq(usageDays.tenantId, param('tenantId')))
     .prepare();
+  /** One whose purge has begun is as good as gone. */
   const isThere = db
     .select({ id: tenants.id })
     .from(tenants)
-    .where(eq(tenants.id, param('id')))
+    .where(and(eq(tenants.id, param('id')), eq(tenants.purging, false)))
     .prepare();
 
   const within = (
@@ -176,17 +171,11 @@ function decodeDayCursor(cursor: string): { day: string; tenantId: string } {
   return { day, tenantId };
 }
 
-const figuresOf = ({ usage, ...day }: UsageDay): Figures => ({
-  turns: day.turns,
-  errors: day.errors,
-  inputTokens: usage.inputTokens,
-  outputTokens: usage.outputTokens,
-  cachedInputTokens: usage.cachedInputTokens,
-  cacheWriteInputTokens: usage.cacheWriteInputTokens,
-  reasoningTokens: usage.reasoningTokens,
-  costMicroUsd: day.costMicroUsd,
-  unpricedTurns: day.unpricedTurns,
-});
+function figuresOf({ usage, ...day }: UsageDay): Figures {
+  const figures = { ...day, ...usage };
+  const bounded = FIGURES.map((figure) => [figure, Math.min(figures[figure], FIGURE_MAX)]);
+  return Object.fromEntries(bounded) as Figures;
+}
 
 const toSum = (row: Figures, tenantId: string | null, day: string | null): AdminUsageSum => ({
   tenantId,

@@ -9,7 +9,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -27,8 +26,8 @@ export class FolderInUseError extends StartError {}
 /** The folder with all the server's data, owned by this process until it is released. */
 export interface DataFolder {
   controlDb: string;
-  /** Whether there are tenants' files, and no control.db that could know them. */
-  controlIsLost: boolean;
+  /** Whether there were tenants' files when it was taken. */
+  holdsTenants: boolean;
   tenants: string;
   release(): void;
 }
@@ -94,16 +93,14 @@ export function openDataFolder(path: string): DataFolder {
     rmSync(announcement(path), { force: true });
     const controlDb = join(path, 'control.db');
     const tenants = join(path, 'tenants');
-    const controlIsLost = isMissing(controlDb) && readdirSync(tenants).some((name) => name.endsWith('.db'));
-    return { controlDb, controlIsLost, tenants, release };
+    const holdsTenants = readdirSync(tenants).some((name) => name.endsWith('.db'));
+    return { controlDb, holdsTenants, tenants, release };
   } catch (error) {
     if (error instanceof StartError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw new ConfigError('DATA_DIR', `a folder that the server may write to (${reason})`);
   }
 }
-
-const isMissing = (path: string): boolean => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
 
 const announcement = (folder: string): string => join(folder, 'server.json');
 

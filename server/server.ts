@@ -292,14 +292,16 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       totalTimeoutMs: config.upstreamTotalMs,
     });
 
-    if (folder.controlIsLost && !isInternal) {
+    // Not told by its absence: a command that was run since has made an empty one.
+    const controlIsLost = folder.holdsTenants && hasNoTenants(control);
+    if (controlIsLost) {
       log.warn(
         { folder: folder.tenants },
-        "control.db is missing or empty, so that no key opens these tenants' files: stop the server and put a copy from backups/control/ in its place, or run `nimblesite doctor --rebuild-control`",
+        "control.db is missing or empty, so that no key opens these tenants' files: while no server runs, put a copy from backups/control/ in its place, or run `nimblesite doctor --rebuild-control`",
       );
     }
     // The token is stored last: a first start that ends before it can show what it made is made again.
-    const isFirst = !isInternal && !folder.controlIsLost && !control.hasAdminToken() && hasNoTenants(control);
+    const isFirst = !isInternal && !controlIsLost && !control.hasAdminToken() && hasNoTenants(control);
     const demo = isFirst ? await makeDemo(control, engine, ids) : null;
     if (config.adminToken !== null) await control.setAdminToken(config.adminToken);
     const adminToken = isInternal ? null : await control.ensureAdminToken();

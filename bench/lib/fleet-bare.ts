@@ -14,7 +14,7 @@ import Database from 'better-sqlite3';
 import { systemClock } from '../../tenant-schema/clock.ts';
 import { createIds } from '../../tenant-schema/ids.ts';
 import { TENANT_APPLICATION_ID, TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
-import { type FleetRequest, SECOND_VERSION, type Step, type StepRun } from './fleet-steps.ts';
+import { type FleetRequest, NEXT_VERSION, type Step, type StepRun } from './fleet-steps.ts';
 import { answerWith } from './processes.ts';
 
 // The other side: a loop of bare calls that leaves the same on the disk and is as sure that it is there: the same
@@ -111,7 +111,7 @@ function migrate(id: string): void {
   const db = new Database(pathOf(id), { fileMustExist: true });
   db.pragma('journal_mode = WAL');
   db.pragma('synchronous = FULL');
-  applyVersion(db, SECOND_VERSION);
+  applyVersion(db, NEXT_VERSION);
   db.pragma('wal_checkpoint(TRUNCATE)');
   db.close();
 }

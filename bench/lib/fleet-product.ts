@@ -1,7 +1,7 @@
 import { systemClock } from '../../tenant-schema/clock.ts';
 import { TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
 import { defineMigrations } from '../../tenant-schema/sqlite/migrator.ts';
-import { type FleetRequest, SECOND_VERSION, type Step, type StepRun } from './fleet-steps.ts';
+import { type FleetRequest, NEXT_VERSION, type Step, type StepRun } from './fleet-steps.ts';
 import { answerWith } from './processes.ts';
 
 // The product's side: the whole server in a process of its own, asked without HTTP.
@@ -20,7 +20,7 @@ const tenants: string[] = [];
 let server: Awaited<ReturnType<ServerModule['createServer']>> | null = null;
 
 function open(dataDir: string, step: Step): ReturnType<ServerModule['createServer']> {
-  const steps = step === 'create' ? TENANT_MIGRATIONS : [...TENANT_MIGRATIONS, SECOND_VERSION];
+  const steps = step === 'create' ? TENANT_MIGRATIONS : [...TENANT_MIGRATIONS, NEXT_VERSION];
   return createServer(
     loadConfig({
       PORT: '0',

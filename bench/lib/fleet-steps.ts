@@ -1,10 +1,12 @@
+import { TENANT_MIGRATIONS } from '../../tenant-schema/sqlite/migrations.ts';
+
 /** What is done to each tenant, in this order. */
 export const STEPS = ['create', 'migrate', 'backup'] as const;
 export type Step = (typeof STEPS)[number];
 
-/** A second schema version, so that there is something to migrate to. */
-export const SECOND_VERSION = {
-  version: 2,
+/** A schema version to come, so that there is something to migrate to. */
+export const NEXT_VERSION = {
+  version: TENANT_MIGRATIONS.length + 1,
   name: 'turns have a region',
   sql: `ALTER TABLE turns ADD COLUMN region TEXT NOT NULL DEFAULT ''; CREATE INDEX turns_by_region ON turns (region, id);`,
 };

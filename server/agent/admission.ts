@@ -90,7 +90,12 @@ export function createAgent(parts: AgentParts): Agent {
       }
     },
 
-    paused: (tenantId, reason, work) => running.paused(tenantId, reason, work),
+    paused: (tenantId, reason, work) =>
+      running.paused(tenantId, reason, async () => {
+        // What has cost something is said in the data that are about to be replaced, if they can be written at all.
+        await unsettled.settle(tenantId).catch(() => {});
+        return work();
+      }),
     async drain(deadlineMs) {
       await running.drain(deadlineMs);
       await unsettled.settleAll();

@@ -19,7 +19,10 @@ export class Answer {
   readonly #usedCallIds: Set<string>;
   readonly #pieces: string[] = [];
   readonly #calls: ToolCall[] = [];
-  #bytes = 0;
+  #textBytes = 0;
+  #callBytes = 0;
+  /** What came in of calls before they were whole, and of reasoning. */
+  #hiddenBytes = 0;
   #usage: TokenUsage | null = null;
   #finishReason: FinishReason | null = null;
   #providerData: ProviderData | null = null;
@@ -41,18 +44,24 @@ export class Answer {
         if (event.text === '') return null;
         // Databases disagree about NUL in text.
         const text = event.text.replaceAll('\0', '\ufffd');
-        this.#grow(Buffer.byteLength(text));
+        this.#textBytes += Buffer.byteLength(text);
+        this.#requireBounded();
         this.#pieces.push(text);
         return { type: 'text', text };
       }
       case 'tool_call': {
         const call = { ...requireUsable(event.call), id: this.#uniqueCallId(event.call.id) };
-        this.#grow(Buffer.byteLength(JSON.stringify(call)));
+        this.#callBytes += Buffer.byteLength(JSON.stringify(call));
+        this.#requireBounded();
         this.#calls.push(call);
         return { type: 'tool_call', call };
       }
+      case 'hidden':
+        this.#hiddenBytes += event.bytes;
+        return null;
       case 'usage':
-        this.#usage = event.usage;
+        // No request has none: it was not counted yet.
+        if (event.usage.inputTokens + event.usage.outputTokens > 0) this.#usage = event.usage;
         return null;
       case 'end':
         this.#finishReason = event.finishReason;
@@ -85,7 +94,7 @@ export class Answer {
   }
 
   get hasOutput(): boolean {
-    return this.#bytes > 0;
+    return this.#textBytes + this.#callBytes + this.#hiddenBytes > 0;
   }
 
   /** The whole answer as a message. */
@@ -137,13 +146,13 @@ export class Answer {
     return {
       ...NO_USAGE,
       inputTokens: estimateInputTokens(this.#request),
-      outputTokens: estimateTokens(this.#bytes),
+      // A call that is whole by now was among what was hidden.
+      outputTokens: estimateTokens(this.#textBytes + Math.max(this.#callBytes, this.#hiddenBytes)),
     };
   }
 
-  #grow(bytes: number): void {
-    this.#bytes += bytes;
-    if (this.#bytes > ANSWER_BYTES_MAX) {
+  #requireBounded(): void {
+    if (this.#textBytes + this.#callBytes > ANSWER_BYTES_MAX) {
       throw new Fault('upstream_invalid', `The provider's answer is longer than ${ANSWER_BYTES_MAX} bytes.`);
     }
   }

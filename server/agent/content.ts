@@ -16,9 +16,11 @@ export function contentOf(
     // A secret that the cut would divide is still seen whole.
     const head = text.slice(0, CONTENT_CHARS_MAX + SECRET_CHARS_MAX);
     const clean = options.redact ? redactSecrets(head) : head;
-    return (
-      clean.length > CONTENT_CHARS_MAX ? `${clean.slice(0, CONTENT_CHARS_MAX)}…` : clean
-    ).toWellFormed();
+    // The end of a head that was cut may be a part of one, however short the rest has become.
+    const wholeChars =
+      head.length < text.length ? Math.max(0, clean.length - SECRET_CHARS_MAX) : clean.length;
+    const charsMax = Math.min(CONTENT_CHARS_MAX, wholeChars);
+    return (clean.length > charsMax ? `${clean.slice(0, charsMax)}…` : clean).toWellFormed();
   };
   const calls = answer.toolCalls.map((call) =>
     JSON.stringify({ name: call.name, arguments: call.arguments }),

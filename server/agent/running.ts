@@ -57,7 +57,8 @@ export class RunningTurns {
 
   /** See `Agent.paused`. */
   async paused<T>(tenantId: string, reason: Fault, work: () => Promise<T>): Promise<T> {
-    await this.unpaused(tenantId);
+    // Looked at anew in the tick in which it is taken: others may have waited for the same.
+    while (this.#paused.has(tenantId)) await this.#paused.get(tenantId);
     let resume = (): void => {};
     const done = new Promise<void>((resolve) => {
       resume = resolve;
@@ -76,12 +77,17 @@ export class RunningTurns {
 
   /** Resolves when no turn runs; after `deadlineMs` those that still do are aborted first. */
   async drain(deadlineMs: number): Promise<void> {
-    const timer = setTimeout(() => {
-      const reason = new Fault('overloaded', 'The server is shutting down.');
+    const reason = new Fault('overloaded', 'The server is shutting down.');
+    let isLate = false;
+    const abortAll = (): void => {
+      isLate = true;
       for (const { controller } of this.#turns.values()) controller.abort(reason);
-    }, deadlineMs);
+    };
+    const timer = setTimeout(abortAll, deadlineMs);
     try {
       while (this.#turns.size > 0) {
+        // Those too that were being admitted at the deadline.
+        if (isLate) abortAll();
         await Promise.all([...this.#turns.values()].map(({ settled }) => settled));
       }
     } finally {

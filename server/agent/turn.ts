@@ -61,6 +61,7 @@ export function createTurn(parts: TurnParts, admitted: AdmittedTurn, onSettled: 
   const provider = begun.config.modelConfig.provider as ProviderName;
   const startedAt = clock.monotonic();
   let firstTokenAt: number | null = null;
+  let isAsked = false;
 
   const question = toProviderRequest(admitted);
   const answer = new Answer(question, parts.ids);
@@ -81,6 +82,7 @@ export function createTurn(parts: TurnParts, admitted: AdmittedTurn, onSettled: 
     const { signal } = controller;
     signal.throwIfAborted();
     const aborted = whenAborted(signal);
+    isAsked = true;
     for await (const event of parts.providers.get(provider, admitted.ownKey).stream(question, { signal })) {
       const told = answer.add(event);
       if (told) {
@@ -139,10 +141,12 @@ export function createTurn(parts: TurnParts, admitted: AdmittedTurn, onSettled: 
 
   /** Settles a turn that has no whole answer. Never throws: the caller has a better reason to tell. */
   const settleBroken = async (fault: Fault): Promise<void> => {
-    const aborted = controller.signal.aborted && fault.code !== 'upstream_timeout';
+    const isEnded = controller.signal.aborted;
+    const aborted = isEnded && fault.code !== 'upstream_timeout';
     const status = aborted ? 'aborted' : 'error';
     const errorCode = fault.code;
-    const end = figures(answer.brokenUsage(aborted));
+    // Whom we have cut off was at work, also where it took too long.
+    const end = figures(answer.brokenUsage(isAsked && isEnded));
     const write = (store: TenantStore): boolean =>
       // A request that may come again begins where this one did.
       aborted && answer.hasText && !request.idempotency

@@ -7,6 +7,8 @@ type Write = (store: TenantStore) => boolean;
 /** What keeps the end of a turn from being written and may be gone later: a full disk, a lock, a file out of reach. */
 const PASSING: readonly FaultCode[] = ['storage_quota_exceeded', 'overloaded', 'tenant_unavailable'];
 
+const isPassing = (error: unknown): boolean => error instanceof Fault && PASSING.includes(error.code);
+
 /**
  * Ends of turns that could not be written. They are kept until the tenant's next turn, so that what a provider has
  * charged still gets into the log; a process that dies first takes them along.
@@ -14,6 +16,7 @@ const PASSING: readonly FaultCode[] = ['storage_quota_exceeded', 'overloaded', '
 export class UnsettledTurns {
   readonly #engine: Pick<TenantEngine, 'use'>;
   readonly #writes = new Map<string, Write[]>();
+  readonly #settling = new Map<string, Promise<void>>();
 
   constructor(engine: Pick<TenantEngine, 'use'>) {
     this.#engine = engine;
@@ -21,23 +24,42 @@ export class UnsettledTurns {
 
   /** Keeps the end of a turn where `error`, with which it failed, may pass. */
   add(tenantId: string, write: Write, error: unknown): void {
-    if (!(error instanceof Fault && PASSING.includes(error.code))) return;
+    if (!isPassing(error)) return;
     this.#writes.set(tenantId, [...(this.#writes.get(tenantId) ?? []), write]);
   }
 
-  /** Writes what is left of a tenant. @throws what still keeps it from being written */
-  async settle(tenantId: string): Promise<void> {
-    const writes = this.#writes.get(tenantId);
-    if (!writes) return;
-    this.#writes.delete(tenantId);
-    for (const write of writes) {
+  /**
+   * Writes what is left of a tenant. Who comes meanwhile waits along: a turn that began before would take one whose end
+   * is not written yet for lost.
+   * @throws what still keeps it from being written
+   */
+  settle(tenantId: string): Promise<void> {
+    const underWay = this.#settling.get(tenantId);
+    if (underWay) return underWay;
+    if (!this.#writes.has(tenantId)) return Promise.resolve();
+    const settling = this.#writeAll(tenantId).finally(() => this.#settling.delete(tenantId));
+    this.#settling.set(tenantId, settling);
+    return settling;
+  }
+
+  async #writeAll(tenantId: string): Promise<void> {
+    for (;;) {
+      const [write] = this.#writes.get(tenantId) ?? [];
+      if (!write) return;
       try {
         await this.#engine.use(tenantId, write);
       } catch (error) {
-        for (const left of writes.slice(writes.indexOf(write))) this.add(tenantId, left, error);
+        if (!isPassing(error)) this.#drop(tenantId, write);
         throw error;
       }
+      this.#drop(tenantId, write);
     }
+  }
+
+  #drop(tenantId: string, write: Write): void {
+    const left = (this.#writes.get(tenantId) ?? []).filter((other) => other !== write);
+    if (left.length > 0) this.#writes.set(tenantId, left);
+    else this.#writes.delete(tenantId);
   }
 
   /** Writes what can be written now. */

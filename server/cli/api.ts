@@ -3,7 +3,8 @@ import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { CliError, EXIT, type ExitCode } from './io.ts';
+import { CliError, EXIT, type ExitCode, type Io } from './io.ts';
+import { whileWaiting } from './output.ts';
 
 export type Json = Record<string, unknown>;
 
@@ -29,7 +30,7 @@ type Body = { type: string; text: string } | { type: string; stream: Readable; l
 const ERROR_BYTES_MAX = 64 * 1024;
 
 /** No time limits: a large file takes as long as it takes, and whoever waits can press Ctrl-C. */
-export function createApi(baseUrl: string, token: string): Api {
+export function createApi(io: Io, baseUrl: string, token: string): Api {
   const isHttps = baseUrl.startsWith('https:');
   const agent = isHttps ? new HttpsAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
   const start = isHttps ? httpsRequest : httpRequest;
@@ -52,8 +53,10 @@ export function createApi(baseUrl: string, token: string): Api {
       const sent = body && 'stream' in body ? pipeline(body.stream, request) : Promise.resolve();
       if (!body) request.end();
       else if ('text' in body) request.end(body.text);
-      const [response] = await Promise.race([answered, sent.then(() => answered)]);
-      sent.catch(() => {});
+      // What is on its way has a bar of its own.
+      const waited = sent.then(() => whileWaiting(io, 'Working', answered));
+      const [response] = await Promise.race([answered, waited]);
+      waited.catch(() => {});
       if ((response.statusCode ?? 500) >= 400) throw await problemOf(response);
       return response;
     } catch (error) {

@@ -10,6 +10,7 @@ import type { Server } from '../server.ts';
 import { type Api, createApi, HOW_TO_GIVE_TOKEN } from './api.ts';
 import { becomeServer } from './direct.ts';
 import { CliError, EXIT, type Io } from './io.ts';
+import { whileWaiting } from './output.ts';
 
 const LOCK_RETRY_MS = 100;
 /** A server that is so busy that it cannot say who it is in this time is asked again. */
@@ -46,7 +47,7 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
     if (given !== null) return given;
     throw new CliError(EXIT.unreachable, `This server asks for the admin token. ${HOW_TO_GIVE_TOKEN}`);
   };
-  if (url !== null) return remote(url, token(), null);
+  if (url !== null) return remote(io, url, token(), null);
 
   if (!mayCreate && !existsSync(join(dataDir, 'tenants'))) {
     throw new CliError(EXIT.notFound, `There is no data folder at ${dataDir}; set DATA_DIR or --data-dir.`);
@@ -55,8 +56,9 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
   for (;;) {
     // Asked first: who proves to be the server has the lock, and a whole server need not be loaded to try for it.
     const there = announced(dataDir);
-    if (there !== null && (await isOurs(there))) return remote(there.url, token(), dataDir);
-    const direct = await becomeServer(io, dataDir, options.json ?? false);
+    if (there !== null && (await isOurs(there))) return remote(io, there.url, token(), dataDir);
+    const becoming = becomeServer(io, dataDir, options.json ?? false);
+    const direct = await whileWaiting(io, 'Opening', becoming);
     if (direct) return direct;
     // Another command that is about to end, a server that is about to say where it listens, or one that ends.
     if (io.clock.monotonic() >= deadline) {
@@ -107,7 +109,7 @@ function readToken(path: string): string {
   }
 }
 
-function remote(url: string, token: string, dataDir: string | null): Connection {
-  const api = createApi(url, token);
+function remote(io: Io, url: string, token: string, dataDir: string | null): Connection {
+  const api = createApi(io, url, token);
   return { api, dataDir, direct: null, close: async () => api.close() };
 }

@@ -40,7 +40,7 @@ export async function becomeServer(io: Io, dataDir: string, json: boolean): Prom
   }
   try {
     const { url } = await server.listen();
-    const api = createApi(url, token);
+    const api = createApi(io, url, token);
     return {
       api,
       dataDir,

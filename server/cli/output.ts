@@ -74,6 +74,7 @@ export const plural = (count: number, noun: string): string => `${count} ${noun}
 const SHOWN_AFTER_MS = 1000;
 const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
+const CLEAR_LINE = '\r\u001b[K';
 
 export interface Progress {
   /** @param total 0: not known. */
@@ -98,11 +99,29 @@ export function progressBar(io: Io, label: string, format: (count: number) => st
       const filled = Math.round(share * BAR_WIDTH);
       const bar = total > 0 ? ` [${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}]` : '';
       const count = total > 0 ? `${format(done)} of ${format(total)}` : format(done);
-      io.stderr.write(`\r\u001b[K${label}${bar} ${count}`);
+      io.stderr.write(`${CLEAR_LINE}${label}${bar} ${count}`);
     },
     clear() {
-      if (isDrawn) io.stderr.write('\r\u001b[K');
+      if (isDrawn) io.stderr.write(CLEAR_LINE);
       isDrawn = false;
     },
   };
+}
+
+/** Shows, where a bar would be, since when `work` is waited for that says nothing until its end. */
+export async function whileWaiting<T>(io: Io, label: string, work: Promise<T>): Promise<T> {
+  if (!io.stderr.isTTY) return work;
+  const startedAt = io.clock.monotonic();
+  let isDrawn = false;
+  const timer = setInterval(() => {
+    isDrawn = true;
+    const seconds = Math.round((io.clock.monotonic() - startedAt) / 1000);
+    io.stderr.write(`${CLEAR_LINE}${label} ${seconds} s`);
+  }, SHOWN_AFTER_MS);
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+    if (isDrawn) io.stderr.write(CLEAR_LINE);
+  }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import type { JsonObject } from '../../tenant-schema/store.ts';
 import { FINDING_KINDS, type Finding } from '../operations/finding.ts';
-import type { Quarantined } from '../operations/fleet.ts';
+import type { FleetStatus, Quarantined } from '../operations/fleet.ts';
 import { id } from './common.ts';
 import { adminEndpoint, type Endpoint, EventStream, type SendEvent, type Services } from './endpoint.ts';
 
@@ -8,12 +9,14 @@ const count = z.number().int().nonnegative();
 export const quarantined = z.strictObject({ tenant_id: id, reason: z.string() });
 const progress = z.strictObject({ done: count, total: count });
 
+/** How many files are at which schema version, newest first; null: it cannot be read. */
+const versions = z.array(z.strictObject({ schema_version: count.nullable(), files: count }));
+
 const fleetStatus = z.strictObject({
   /** The schema version that every file is brought to. */
   latest_version: count,
   files: count,
-  /** Null: the file cannot be read. */
-  versions: z.array(z.strictObject({ schema_version: count.nullable(), files: count })),
+  versions,
   quarantined: z.array(quarantined),
 });
 
@@ -36,7 +39,13 @@ const finding = z.strictObject({
   fixable: z.boolean(),
   fixed: z.boolean(),
 });
-const diagnosis = z.strictObject({ checked: count, size_bytes: count, findings: count, fixed: count });
+const diagnosis = z.strictObject({
+  checked: count,
+  size_bytes: count,
+  versions,
+  findings: count,
+  fixed: count,
+});
 
 const standalone = z.strictObject({
   /** Whether the file was whole without a `-wal`, so that a plain copy of it is whole too. */
@@ -44,9 +53,13 @@ const standalone = z.strictObject({
 });
 
 export const quarantinedJson = ({ tenantId, reason }: Quarantined) => ({ tenant_id: tenantId, reason });
+const versionsJson = (versions: FleetStatus['versions']) =>
+  versions.map(({ schemaVersion, files }) => ({ schema_version: schemaVersion, files }));
 const findingJson = ({ tenantId, ...rest }: Finding) => ({ ...rest, tenant_id: tenantId });
 
 const PARALLEL = 4;
+/** What `doctor` has set right, as far as the audit names it. */
+const FIXED_TOLD_MAX = 100;
 /** More often than this, nobody can read it. */
 const PROGRESS_MS = 100;
 
@@ -78,10 +91,7 @@ export const fleetEndpoints: Endpoint[] = [
       return {
         latest_version: status.latestVersion,
         files: status.files,
-        versions: status.versions.map(({ schemaVersion, files }) => ({
-          schema_version: schemaVersion,
-          files,
-        })),
+        versions: versionsJson(status.versions),
         quarantined: status.quarantined.map(quarantinedJson),
       };
     },
@@ -125,13 +135,21 @@ export const fleetEndpoints: Endpoint[] = [
       events: { progress, finding, ping: z.strictObject({}), done: diagnosis },
     },
     ({ body, actor, clientGone, services: { control, doctor, clock } }) => {
-      if (body.fix) control.recordFileEvent({ action: 'doctor.fix', tenantId: null }, actor);
+      const record = (changes: JsonObject): void => {
+        if (body.fix) control.recordFileEvent({ action: 'doctor.fix', tenantId: null, changes }, actor);
+      };
+      record({ state: 'begun' });
+      const fixed: string[] = [];
       return new EventStream(async (send) => {
-        const { sizeBytes, ...result } = await doctor.examine(body.fix ?? false, clientGone, {
+        const { sizeBytes, versions, ...result } = await doctor.examine(body.fix ?? false, clientGone, {
           progress: throttled(send, clock),
-          finding: async (found) => send('finding', findingJson(found)),
+          finding: async (found) => {
+            if (found.fixed && fixed.length < FIXED_TOLD_MAX) fixed.push(`${found.kind} ${found.path ?? ''}`);
+            await send('finding', findingJson(found));
+          },
         });
-        await send('done', { ...result, size_bytes: sizeBytes });
+        record({ state: clientGone.aborted ? 'cut_off' : 'done', count: result.fixed, fixed });
+        await send('done', { ...result, size_bytes: sizeBytes, versions: versionsJson(versions) });
       });
     },
   ),

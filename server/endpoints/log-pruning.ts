@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { JsonObject } from '../../tenant-schema/store.ts';
 import { idFilter } from './common.ts';
 import { adminEndpoint, type Endpoint, EventStream } from './endpoint.ts';
 import { quarantined, quarantinedJson, throttled } from './fleet.ts';
@@ -33,14 +34,16 @@ export const logPruningEndpoints: Endpoint[] = [
       const pruning = { tenantId: body.tenant_id ?? null, days: body.days ?? null };
       // As statuses of their own, which a stream that has begun cannot have any more.
       logRetention.requirePrunable(pruning);
-      const days = { days: pruning.days ?? logRetention.keepDays };
-      control.recordFileEvent({ action: 'logs.prune', tenantId: pruning.tenantId, changes: days }, actor);
+      const record = (changes: JsonObject) =>
+        control.recordFileEvent({ action: 'logs.prune', tenantId: pruning.tenantId, changes }, actor);
+      record({ state: 'begun', days: pruning.days ?? logRetention.keepDays });
       return new EventStream(async (send) => {
         const progressed = throttled(send, clock);
         const result = await logRetention.prune(pruning, clientGone, {
           progress: (done, total, removed) => progressed(done, total, { removed }),
           failed: async (tenant) => send('failed', quarantinedJson(tenant)),
         });
+        record({ state: clientGone.aborted ? 'cut_off' : 'done', removed: result.removed });
         await send('done', { ...result, failed: result.failed.map(quarantinedJson) });
       });
     },

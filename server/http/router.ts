@@ -37,7 +37,7 @@ const headerOf = (ctx: RequestContext, name: string): string | undefined => {
   return Array.isArray(value) ? value.join(', ') : value;
 };
 
-/** Who takes longer to send a body may have been shut out meanwhile: a revoked key must not make itself another. */
+/** Who takes longer to send a body than this may have been shut out meanwhile, and begins no turn any more. */
 const SLOW_BODY_MS = 1000;
 
 /** Authenticate, read the body, validate, handle, answer: the way of every call to an endpoint. */
@@ -65,7 +65,9 @@ async function serve(
       bytesMax: options.bodyBytesMax,
       mayBeEmpty: endpoint.bodyOptional,
     }));
-  if (clock.monotonic() - startedAt > SLOW_BODY_MS) {
+  // Whatever is not a turn: a key that was revoked while its body came must not make itself another.
+  const isTurn = endpoint.scope === 'chat';
+  if (endpoint.body && (!isTurn || clock.monotonic() - startedAt > SLOW_BODY_MS)) {
     caller = await authenticate(ctx.req, endpoint, control, requestId);
   }
   const answer = await endpoint.call({

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import type { FileReport } from '../../tenant-schema/engine.ts';
 import { isId } from '../../tenant-schema/ids.ts';
-import { syncFolder, writeWhole } from './disk.ts';
+import { filling, syncFolder, writeWhole } from './disk.ts';
 
 export type BackupTrigger = 'manual' | 'schedule' | 'restore' | 'migration';
 
@@ -61,7 +61,7 @@ export function createBackupFolder(folder: string) {
 
   const read = async (owner: string, id: string): Promise<Backup | null> => {
     try {
-      return toBackup(JSON.parse(await readFile(manifestOf(owner, id), 'utf8')) as Manifest);
+      return toBackup(await readFile(manifestOf(owner, id), 'utf8'));
     } catch (error) {
       // Between the list of names and this look, retention may have removed it.
       if (isMissing(error)) return null;
@@ -83,24 +83,27 @@ export function createBackupFolder(folder: string) {
   const removeLeftovers = async (owner: string): Promise<void> => {
     const whole = new Set(await idsOf(owner));
     for (const name of await readdir(folderOf(owner))) {
-      if (underWay.has(name.split('.')[0] ?? '')) continue;
-      const isOrphan =
-        name.endsWith('.db') && isId(basename(name, '.db')) && !whole.has(basename(name, '.db'));
-      if (isOrphan || name.endsWith('.tmp')) await rm(join(folderOf(owner), name), { force: true });
+      const [id = ''] = name.split('.');
+      if (underWay.has(id)) continue;
+      const isOrphan = isId(id) && !whole.has(id) && name.startsWith(`${id}.db`);
+      if (isOrphan || /\.tmp(-journal)?$/.test(name)) await rm(join(folderOf(owner), name), { force: true });
     }
   };
 
   /** False where the folder was there. */
   const makeFolder = async (owner: string): Promise<boolean> => {
-    const made = await mkdir(folderOf(owner), { recursive: true, mode: 0o700 });
+    let made = false;
+    // One by one: asked for both at once, Node says of a read-only disk that something is missing.
+    for (const path of [folder, folderOf(owner)]) made = await makeOne(path);
     // The folder's own name must be on the disk too before what is in it counts as there.
-    if (made !== undefined) await syncFolder(folder);
-    return made !== undefined;
+    if (made) await syncFolder(folder);
+    return made;
   };
 
-  const prepare = async (owner: string): Promise<void> => {
-    if (!(await makeFolder(owner))) await removeLeftovers(owner);
-  };
+  const prepare = (owner: string): Promise<void> =>
+    filling(async () => {
+      if (!(await makeFolder(owner))) await removeLeftovers(owner);
+    });
 
   const outOfTurn = async <T>(owner: string, id: string, work: () => Promise<T>): Promise<T> => {
     underWay.add(id);
@@ -144,7 +147,7 @@ export function createBackupFolder(folder: string) {
     databaseOf,
     /** The ids of all backups, newest first. */
     idsOf,
-    /** Null where there is no such backup. */
+    /** Null where there is no such backup, or its manifest is damaged: `doctor` names that, and the others count. */
     read,
     readAll,
     latest,
@@ -158,20 +161,51 @@ export function createBackupFolder(folder: string) {
   };
 }
 
-const toBackup = (manifest: Manifest): Backup => ({
-  id: manifest.backup_id,
-  createdAt: Date.parse(manifest.created_at),
-  sizeBytes: manifest.size_bytes,
-  sha256: manifest.sha256,
-  schemaVersion: manifest.schema_version,
-  trigger: manifest.trigger,
-  rows: manifest.row_counts,
-  sourceChangedAt: manifest.source_changed_at,
-  contentSha256: manifest.content_sha256 ?? null,
-});
+/** Null for what is no manifest. */
+function toBackup(text: string): Backup | null {
+  const manifest = parse(text);
+  const createdAt = Date.parse(String(manifest?.created_at));
+  const isWhole =
+    isId(String(manifest?.backup_id)) &&
+    Number.isFinite(createdAt) &&
+    [manifest?.size_bytes, manifest?.schema_version].every(Number.isSafeInteger) &&
+    /^[0-9a-f]{64}$/.test(String(manifest?.sha256));
+  if (!manifest || !isWhole) return null;
+  return {
+    id: manifest.backup_id,
+    createdAt,
+    sizeBytes: manifest.size_bytes,
+    sha256: manifest.sha256,
+    schemaVersion: manifest.schema_version,
+    trigger: manifest.trigger,
+    rows: manifest.row_counts,
+    sourceChangedAt: manifest.source_changed_at,
+    contentSha256: manifest.content_sha256 ?? null,
+  };
+}
 
-const isMissing = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+function parse(text: string): Manifest | null {
+  try {
+    return JSON.parse(text) as Manifest | null;
+  } catch {
+    return null;
+  }
+}
+
+/** False where it was there. */
+const makeOne = (path: string): Promise<boolean> =>
+  mkdir(path, { mode: 0o700 }).then(
+    () => true,
+    (error: unknown) => {
+      if (hasCode(error, 'EEXIST')) return false;
+      throw error;
+    },
+  );
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && 'code' in error && error.code === code;
+
+const isMissing = (error: unknown): boolean => hasCode(error, 'ENOENT');
 
 function emptyWhereMissing(error: unknown): string[] {
   if (isMissing(error)) return [];

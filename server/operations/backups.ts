@@ -33,8 +33,11 @@ export interface Backups {
   createOfControlIfChanged(actor: Actor): Promise<Backup | null>;
   /** The copies of control.db, newest first. */
   listOfControl(page: Page): Promise<Listing<Backup>>;
-  /** Takes the purged tenants out of every copy of control.db; may be done again where it was cut short. */
-  forget(tenantIds: readonly string[]): Promise<void>;
+  /**
+   * Takes the purged tenants out of every copy of control.db; may be done again where it was cut short.
+   * @param forgetThem takes them out of control.db itself, before another copy of it can be begun
+   */
+  forget(tenantIds: readonly string[], forgetThem: () => Promise<void>): Promise<void>;
 
   /** A place for a backup that somebody else makes, and what makes it one. */
   reserve(
@@ -161,24 +164,47 @@ export function createBackups(parts: BackupParts): Backups {
       const latest = await stored.latest(CONTROL);
       const started = { id: ids(), createdAt: clock.now(), trigger, sourceChangedAt: null };
       const path = stored.databaseOf(CONTROL, started.id);
+      // By hand, the newest file is taken for the latest copy: it has its name when it is whole.
+      const unfinished = `${path}.tmp`;
+      const keepIfWanted = async (): Promise<ControlCopy | null> => {
+        const copy = await control.snapshot(unfinished);
+        if (!isWanted(copy, latest)) return null;
+        await rename(unfinished, path);
+        await syncFolder(stored.folderOf(CONTROL));
+        return copy;
+      };
       const report = await disk
         // As large as the one before; how large the first will be, nobody knows.
-        .reserving(latest?.sizeBytes ?? 1, () => filling(() => control.snapshot(path)))
-        .catch(async (error: unknown) => {
-          await rm(path, { force: true });
-          throw error;
-        });
-      if (!isWanted(report, latest)) {
-        await rm(path);
-        return null;
-      }
-      // Renamed by nobody, so its name may not be on the disk yet.
-      await syncFolder(stored.folderOf(CONTROL));
+        .reserving(latest?.sizeBytes ?? 1, () => filling(keepIfWanted))
+        .finally(() => rm(unfinished, { force: true }));
+      if (!report) return null;
       const created = { ...started, contentSha256: report.contentSha256 };
       await publishNew(CONTROL, null, created, report);
       await record(CONTROL, created, report, actor);
       await applyRetention(CONTROL, created.id);
       return { ...created, ...report };
+    });
+
+  /** Makes copies of control.db anew, each without these tenants. */
+  const rewriteWithout = (tenantIds: readonly string[], copies: readonly string[]): Promise<void> =>
+    control.copyWithout(tenantIds, async (copy) => {
+      for (const id of copies) {
+        try {
+          const backup = await stored.read(CONTROL, id);
+          if (!backup) throw new Error('Its manifest cannot be read.');
+          const path = stored.databaseOf(CONTROL, id);
+          const without = `${path}.tmp`;
+          await rm(without, { force: true });
+          const report = await filling(() => copy(path, without));
+          // Between the two the manifest is another file's; the purge is not at its end yet and comes by again.
+          await rename(without, path);
+          await stored.publish(CONTROL, null, { ...backup, contentSha256: null }, report);
+        } catch (error) {
+          // Not the copy's fault; the purge comes by again.
+          if (isPassing(error)) throw error;
+          await removeUnfit(id, error);
+        }
+      }
     });
 
   return {
@@ -206,31 +232,13 @@ export function createBackups(parts: BackupParts): Backups {
       copyControl('schedule', actor, (copy, latest) => copy.contentSha256 !== latest?.contentSha256),
     listOfControl: (page) => listOf(CONTROL, page),
 
-    forget: (tenantIds) =>
+    forget: (tenantIds, forgetThem) =>
       inTurn(CONTROL, async () => {
         // What a crash has left there names them as well.
         await stored.prepare(CONTROL);
         const copies = await stored.idsOf(CONTROL);
-        if (copies.length === 0) return;
-        await control.copyWithout(tenantIds, async (copy) => {
-          for (const id of copies) {
-            try {
-              const backup = await stored.read(CONTROL, id);
-              if (!backup) continue;
-              const path = stored.databaseOf(CONTROL, id);
-              const without = `${path}.tmp`;
-              await rm(without, { force: true });
-              const report = await filling(() => copy(path, without));
-              // Between the two the manifest is another file's; the purge is not at its end yet and comes by again.
-              await rename(without, path);
-              await stored.publish(CONTROL, null, { ...backup, contentSha256: null }, report);
-            } catch (error) {
-              // Not the copy's fault; the purge comes by again.
-              if (isPassing(error)) throw error;
-              await removeUnfit(id, error);
-            }
-          }
-        });
+        if (copies.length > 0) await rewriteWithout(tenantIds, copies);
+        await forgetThem();
       }),
 
     async reserve(tenantId) {

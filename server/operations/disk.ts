@@ -5,18 +5,16 @@ import { Fault } from '../../tenant-schema/fault.ts';
 /** Room on the disk under the data folder. */
 export interface Disk {
   /**
-   * @throws `storage_quota_exceeded` unless so many bytes fit, beside what others have reserved, and leave the floor
-   *   free.
+   * Runs work that writes so many bytes, with room that nobody else can count on.
+   * @throws `storage_quota_exceeded` unless they fit, beside what others have reserved, and leave the floor free
    */
-  requireRoom(bytes: number): Promise<void>;
-  /** Runs work that writes so many bytes, with room that nobody else can count on. @throws as `requireRoom` */
   reserving<T>(bytes: number, work: (room: Room) => Promise<T>): Promise<T>;
   freeBytes(): Promise<number>;
 }
 
 /** What one piece of work has reserved. */
 export interface Room {
-  /** Makes it so many bytes from now on, those that are written already apart. @throws as `requireRoom` */
+  /** Makes it so many bytes from now on, those that are written already apart. @throws as `reserving` */
   resize(bytes: number): Promise<void>;
 }
 
@@ -39,9 +37,6 @@ export function createDisk(
   let reserved = 0;
   return {
     freeBytes,
-    async requireRoom(bytes) {
-      if ((await freeBytes()) < freeBytesMin + reserved + bytes) throw full();
-    },
     async reserving(bytes, work) {
       let own = 0;
       const resize = async (next: number): Promise<void> => {
@@ -71,12 +66,29 @@ const isFull = (error: unknown): boolean =>
   !(error instanceof Fault) &&
   (DISK_FULL.test(error.message) || ('code' in error && error.code === NO_ROOM_TO_OPEN));
 
-/** Runs work that fills the disk. @throws `storage_quota_exceeded` where it became full */
+/** What the system says where a folder was mounted read-only, or is somebody else's. */
+const NOT_WRITABLE = ['EROFS', 'EACCES', 'EPERM'];
+
+const isNotWritable = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && NOT_WRITABLE.includes(String(error.code));
+
+const notWritable = (cause: unknown): Fault =>
+  new Fault(
+    'internal_error',
+    'The server may not write to its data folder, which is read-only or not its own; its operator has to set that right.',
+    { cause },
+  );
+
+/**
+ * Runs work that fills the disk.
+ * @throws `storage_quota_exceeded` where it became full, `internal_error` that says so where it must not be written to
+ */
 export async function filling<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw isFull(error) ? full(error) : error;
+    if (isFull(error)) throw full(error);
+    throw isNotWritable(error) ? notWritable(error) : error;
   }
 }
 

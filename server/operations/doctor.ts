@@ -1,7 +1,9 @@
-import { basename, join } from 'node:path';
+import { basename, join, sep } from 'node:path';
 import type { ControlPlane, Tenant, TenantStatus } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
-import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import type { CheckReport, TenantEngine } from '../../tenant-schema/engine.ts';
+import { isId } from '../../tenant-schema/ids.ts';
+import { createBackupFolder } from './backup-folder.ts';
 import { forEachBounded } from './bounded.ts';
 import { type Found, isPresent, lookAtFolder } from './doctor-folder.ts';
 import type { Draft, Find, Finding, Suspect, Suspicion } from './finding.ts';
@@ -18,6 +20,8 @@ export interface Diagnosis {
   /** Tenants' files that were opened and checked. */
   checked: number;
   sizeBytes: number;
+  /** How many of them are at which schema version, newest first; null: it cannot be read. */
+  versions: { schemaVersion: number | null; files: number }[];
   findings: number;
   fixed: number;
 }
@@ -48,7 +52,8 @@ export function createDoctor(options: DoctorOptions): Doctor {
   const { control, engine, clock, inTurn, dataDir } = options;
   return {
     async examine(fix, signal, report) {
-      const result: Diagnosis = { checked: 0, sizeBytes: 0, findings: 0, fixed: 0 };
+      const result: Diagnosis = { checked: 0, sizeBytes: 0, versions: [], findings: 0, fixed: 0 };
+      const filesAt = new Map<number | null, number>();
       const find = async ({ repair, ...draft }: Draft): Promise<void> => {
         let fixed = false;
         if (fix && repair) {
@@ -71,22 +76,23 @@ export function createDoctor(options: DoctorOptions): Doctor {
       await lookAtKeys(control, find);
       await lookAtProviderKeys(options, find);
 
-      const tenants = new Map(allTenants(control, undefined).map((tenant) => [tenant.id, tenant]));
+      const tenants = allTenants(control, undefined);
       const links = new Set(files.filter(({ entry }) => entry.isSymbolicLink()).map(({ path }) => path));
       const ids = (await engine.list()).filter((id) => !links.has(join('tenants', `${id}.db`)));
       const present = new Set(ids);
       let done = 0;
       await report.progress(done, ids.length);
       await forEachBounded(ids.sort(), PARALLEL, signal, async (id) => {
-        const sizeBytes = await lookAtTenant(id, tenants.get(id)?.name, { control, engine }, find, suspect);
+        const looked = await lookAtTenant(id, { control, engine }, find, suspect);
         // Not in one line with the wait: others add to it meanwhile.
-        result.sizeBytes += sizeBytes;
+        result.sizeBytes += looked.sizeBytes;
+        filesAt.set(looked.schemaVersion, (filesAt.get(looked.schemaVersion) ?? 0) + 1);
         result.checked += 1;
         done += 1;
         await report.progress(done, ids.length);
       });
       const isThere = (path: string) => isPresent(join(dataDir, path));
-      for (const { id } of tenants.values()) {
+      for (const { id } of tenants) {
         const path = join('tenants', `${id}.db`);
         if (present.has(id) || links.has(path)) continue;
         suspect(id, async () => {
@@ -96,6 +102,7 @@ export function createDoctor(options: DoctorOptions): Doctor {
         });
       }
       lookAtTrash(files, control, isThere, suspect);
+      await lookAtManifests(files, dataDir, suspect);
       // At the end, and when nothing else is done with the owner's files: a backup that is being made has no manifest
       // yet, and a file that is being moved is in two places or in none.
       for (const { owner, confirm } of suspicions) {
@@ -103,6 +110,8 @@ export function createDoctor(options: DoctorOptions): Doctor {
         const draft = await inTurn(owner, confirm);
         if (draft) await find(draft);
       }
+      result.versions = [...filesAt].map(([schemaVersion, count]) => ({ schemaVersion, files: count }));
+      result.versions.sort((a, b) => (b.schemaVersion ?? -1) - (a.schemaVersion ?? -1));
       return result;
     },
   };
@@ -124,12 +133,14 @@ export function allTenants(control: ControlPlane, status: TenantStatus | undefin
 }
 
 /** Whether there is such a tenant, and it is not deleted. */
-export function isLive(control: ControlPlane, id: string): boolean {
+export const isLive = (control: ControlPlane, id: string): boolean => nameOf(control, id) !== null;
+
+/** The name that counts; null where there is no such tenant, or it is deleted. */
+function nameOf(control: ControlPlane, id: string): string | null {
   try {
-    control.getTenant(id);
-    return true;
+    return control.getTenant(id).name;
   } catch {
-    return false;
+    return null;
   }
 }
 
@@ -143,9 +154,9 @@ function isDeleted(control: ControlPlane, id: string): boolean {
 }
 
 async function lookAtAudit(control: ControlPlane, find: Find): Promise<void> {
-  const { rows, broken } = await control.verifyAudit();
+  const { broken } = await control.verifyAudit();
   if (broken === null) return;
-  const where = broken.id === null ? `after its ${rows} rows were written` : `at the row ${broken.id}`;
+  const where = broken.id === null ? 'at its end' : `at the row ${broken.id}`;
   const message = `the audit is not what was written, first ${where}: ${broken.reason}`;
   await find({ kind: 'audit_broken', path: 'control.db', message });
 }
@@ -163,8 +174,11 @@ async function lookAtProviderKeys(
   find: Find,
 ): Promise<void> {
   const { sealed, unopenable, tenantIds } = await control.checkProviderKeys();
-  if (sealed > 0 && (await masterKeys.isFileMissing())) {
-    const message = `it is lost, and ${sealed} provider keys are sealed with it; put your copy back and start again`;
+  if (await masterKeys.isFileMissing()) {
+    const message =
+      sealed > 0
+        ? `it is lost, and ${sealed} provider keys are sealed with it; put your copy back and start again`
+        : 'it is lost or holds no key; nothing is sealed with it, so make a new one with "nimblesite master-key rotate"';
     await find({ kind: 'master_key_missing', path: MASTER_KEY_FILE, message });
   }
   if (unopenable === 0) return;
@@ -176,29 +190,30 @@ async function lookAtProviderKeys(
   await find({ kind: 'provider_keys_unopenable', tenantId, path: 'control.db', message });
 }
 
-/** One tenant's file; gives its size. */
+/** One tenant's file. */
 async function lookAtTenant(
   id: string,
-  name: string | undefined,
   { control, engine }: Pick<DoctorOptions, 'control' | 'engine'>,
   find: Find,
   suspect: Suspect,
-): Promise<number> {
+): Promise<Pick<CheckReport, 'sizeBytes' | 'schemaVersion'>> {
   const path = join('tenants', `${id}.db`);
   const about = { tenantId: id, path };
   // Between the list and this look the file may have gone to the trash.
   const checked = await engine.check(id).catch((error: unknown) => reasonOf(error));
   if (typeof checked === 'string') {
     if (isLive(control, id)) await find({ kind: 'damaged', ...about, message: checked });
-    return 0;
+    return { sizeBytes: 0, schemaVersion: null };
   }
+  // Only now: it may have been given another one since all tenants were listed.
+  const name = nameOf(control, id);
   if (checked.problem !== null) {
     await find({ kind: 'damaged', ...about, message: checked.problem });
   } else if (checked.tenant?.id !== id) {
     const owner = checked.tenant === null ? 'nobody' : `tenant ${checked.tenant.id}`;
     await find({ kind: 'wrong_owner', ...about, message: `the file belongs to ${owner}` });
-  } else if (name !== undefined && checked.tenant.name !== name) {
-    const repair = () => engine.use(id, (store) => store.setTenantName(name));
+  } else if (name !== null && checked.tenant.name !== name) {
+    const repair = () => engine.use(id, (store) => store.setTenantName(nameOf(control, id) ?? name));
     const message = 'the file has another name than control.db, which would count if control.db were lost';
     await find({ kind: 'other_name', ...about, message, repair });
   }
@@ -211,7 +226,27 @@ async function lookAtTenant(
       return { kind: 'file_without_tenant', ...about, message };
     });
   }
-  return checked.sizeBytes;
+  return checked;
+}
+
+/** Backups that are not listed because nobody can read what they are. */
+async function lookAtManifests(files: readonly Found[], dataDir: string, suspect: Suspect): Promise<void> {
+  const backups = createBackupFolder(join(dataDir, 'backups'));
+  for (const { path } of files) {
+    const [folder, owner = '', name = ''] = path.split(sep);
+    const id = basename(name, '.json');
+    if (folder !== 'backups' || !name.endsWith('.json') || !isId(id)) continue;
+    if (await backups.read(owner, id)) continue;
+    suspect(owner, async () => {
+      const database = join('backups', owner, `${id}.db`);
+      // Gone by now, or named already for what it lacks.
+      const isWhole = (await isPresent(join(dataDir, path))) && (await isPresent(join(dataDir, database)));
+      if (!isWhole || (await backups.read(owner, id))) return null;
+      const message =
+        'its manifest is damaged, and it is not listed; "nimblesite tenant import" takes the file';
+      return { kind: 'without_manifest', path: database, message };
+    });
+  }
 }
 
 /** Deleted tenants against the files in the trash. */

@@ -122,6 +122,16 @@ export function createLogRetention(parts: LogRetentionParts): LogRetention {
     }
   };
 
+  const startBackground = (): void => {
+    background ??= setImmediate()
+      .then(inBackground)
+      .finally(() => {
+        background = null;
+        // Who came after the last look at who waits.
+        if (waiting.length > 0) startBackground();
+      });
+  };
+
   const requirePrunable: LogRetention['requirePrunable'] = ({ tenantId, days }) => {
     if (tenantId !== null) control.getTenant(tenantId);
     if (days === null && parts.keepDays === null) {
@@ -168,11 +178,7 @@ export function createLogRetention(parts: LogRetentionParts): LogRetention {
       if (doneOn.get(tenantId) === day) return;
       doneOn.set(tenantId, day);
       waiting.push(tenantId);
-      background ??= setImmediate()
-        .then(inBackground)
-        .finally(() => {
-          background = null;
-        });
+      startBackground();
     },
 
     requirePrunable,

@@ -87,15 +87,34 @@ export async function openMasterKeys(parts: MasterKeyParts): Promise<MasterKeys>
     } else if (typeof kept !== 'string') current = kept;
   }
   control.unlockProviderKeys(current, previous);
+  /** For what may as well be done later: on a disk that is full, say. */
+  const attempt = (message: string, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      log.warn({ err: error }, message);
+    }
+  };
+  /** No page keeps what the old key opens. */
+  const compact = (): void => attempt('control.db still has what the old master key opens', control.compact);
+
   if (current && previous && previous.id !== current.id && control.countProviderKeys(previous.id) > 0) {
-    control.resealProviderKeys(current, 'keep', SYSTEM);
-    control.compact();
+    const next = current;
+    attempt('provider keys are not sealed anew yet: keep MASTER_KEY_PREVIOUS', () => {
+      control.resealProviderKeys(next, 'keep', SYSTEM);
+      compact();
+    });
   }
   const { unopenable } = await control.checkProviderKeys();
   if (unopenable > 0) {
     log.warn(
       { provider_keys: unopenable },
       `${unopenable} provider keys cannot be opened: put the right ${parts.given ? 'MASTER_KEY' : MASTER_KEY_FILE} back`,
+    );
+  } else if (!current) {
+    log.warn(
+      {},
+      `${MASTER_KEY_FILE} holds no key, so that tenants can keep none of theirs: put your copy back, or rotate it`,
     );
   }
 
@@ -117,8 +136,7 @@ export async function openMasterKeys(parts: MasterKeyParts): Promise<MasterKeys>
     parts.atStep?.('resealed');
     await settle();
     parts.atStep?.('renamed');
-    // No page keeps what the old key opens.
-    control.compact();
+    compact();
     return result;
   };
 

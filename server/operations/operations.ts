@@ -49,7 +49,7 @@ export interface OperationsParts {
   clock: Clock;
   ids: IdMaker;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
-  usage: Pick<UsageLedger, 'tryRebuild'>;
+  usage: Pick<UsageLedger, 'tryRebuild' | 'replacing'>;
   dataDir: string;
   /** Null: nothing expires by itself. */
   upkeep: Upkeep | null;

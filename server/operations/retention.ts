@@ -5,9 +5,9 @@ const WEEK_MS = 7 * DAY_MS;
 export interface Retention {
   /** The newest ones, whatever their age. */
   newest: number;
-  /** Beside those, the newest of each of the last so many days (UTC) … */
+  /** Beside those, the newest of each of the last so many days (UTC) that have one … */
   daily: number;
-  /** … and of each of the last so many weeks. */
+  /** … and of each of the last so many such weeks. */
   weekly: number;
 }
 
@@ -26,12 +26,13 @@ const BY_HAND_MS = 7 * DAY_MS;
  */
 export function expired<T extends Kept>(backups: readonly T[], keep: Retention, now: number): T[] {
   const kept = new Set<T>(backups.slice(0, keep.newest));
+  // Not counted back from today: a clock that is ahead for a while would leave none of them.
   const keepNewestOfEach = (periodMs: number, periods: number): void => {
-    const first = Math.floor(now / periodMs) - periods;
     const seen = new Set<number>();
     for (const backup of backups) {
       const period = Math.floor(backup.createdAt / periodMs);
-      if (period <= first || seen.has(period)) continue;
+      if (seen.has(period)) continue;
+      if (seen.size >= periods) break;
       seen.add(period);
       kept.add(backup);
     }

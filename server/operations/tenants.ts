@@ -75,7 +75,7 @@ export interface TenantOperationsParts {
   inTurn: InTurn;
   backups: Backups;
   trash: Trash;
-  usage: Pick<UsageLedger, 'tryRebuild'>;
+  usage: Pick<UsageLedger, 'tryRebuild' | 'replacing'>;
   /** For files on their way in. */
   tmpFolder: string;
 }
@@ -99,16 +99,16 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
     makeFile: (as: { id: string; name: string }) => Promise<unknown>,
   ): Promise<MadeTenant> => {
     const id = ids();
-    await filling(() => makeFile({ id, name: tenant.name }));
-    let made: MadeTenant;
-    try {
-      made = control.addTenant(id, tenant, actor, origin);
-    } catch (error) {
-      await engine.destroy(id);
-      throw error;
-    }
-    if (origin.action !== 'tenant.create') await usage.tryRebuild(id);
-    return made;
+    const make = async (): Promise<MadeTenant> => {
+      await filling(() => makeFile({ id, name: tenant.name }));
+      try {
+        return control.addTenant(id, tenant, actor, origin);
+      } catch (error) {
+        await engine.destroy(id);
+        throw error;
+      }
+    };
+    return origin.action === 'tenant.create' ? make() : usage.replacing(id, make);
   };
 
   return {
@@ -167,8 +167,6 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
       return parts.inTurn(id, async () => {
         const tenant = control.getTenant(id);
         const backup = await backups.get(id, backupId);
-        // What is kept of the present data, the copy of the backup that is examined, and what is made of it.
-        await disk.requireRoom((await sizeOf(engine, id)) + 2 * backup.sizeBytes);
         if ((await hashOf(backup.path)) !== backup.sha256) {
           throw new Fault(
             'invalid_database',
@@ -191,7 +189,9 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
         );
         const reserved = await backups.reserve(id);
         const idOf = (report: FileReport | null) => (report ? reserved.id : null);
-        const { kept } = await filling(() =>
+        // What is kept of the present data, the copy of the backup that is examined, and what is made of it.
+        const needed = (await sizeOf(engine, id)) + 2 * backup.sizeBytes;
+        const exchange = () =>
           engine.replace(tenant, backup.path, reserved.path, {
             // Not removed: who knows what can be saved.
             parkAt: trash.damagedPathOf(id, ids()),
@@ -203,15 +203,14 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
               if (report) await reserved.publish(report);
               record('begun', idOf(report));
             },
-          }),
-        );
+          });
+        const { kept } = await usage.replacing(id, () => disk.reserving(needed, () => filling(exchange)));
         try {
           record('done', idOf(kept));
         } catch (error) {
           // It is done, and that it was begun is recorded.
           parts.log.warn({ err: error, tenant_id: id }, 'the end of a restore could not be recorded');
         }
-        await usage.tryRebuild(id);
         return { tenant, keptBackupId: idOf(kept) };
       });
     },
@@ -229,7 +228,7 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
       return parts.inTurn(id, async () => {
         control.getDeletedTenant(id);
         // The file first, for the same reason: a start that finds it with a deleted row puts it back.
-        await trash.moveOut(id);
+        await filling(() => trash.moveOut(id));
         const made = control.undeleteTenant(id, actor);
         await usage.tryRebuild(id);
         return made;

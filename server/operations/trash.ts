@@ -117,11 +117,14 @@ export function createTrash(parts: TrashParts): Trash {
     };
     const removed = await eachOf(ids, (id) => inTurn(id, () => removeFiles(id)));
     if (removed.length === 0) return unfinished;
-    await parts.backups.forget(removed);
     await parts.quarantine.forget(removed);
+    const forgotten: string[] = [];
+    await parts.backups.forget(removed, async () => {
+      forgotten.push(...(await eachOf(removed, (id) => control.forgetTenant(id))));
+      control.compact();
+    });
     // The row last: as long as it is there, a start of the server knows that there is something to finish.
-    await eachOf(removed, (id) => control.endPurge(id, actor));
-    control.compact();
+    await eachOf(forgotten, (id) => control.endPurge(id, actor));
     return unfinished;
   };
 

@@ -32,6 +32,11 @@ export interface UsageLedger {
   /** As `rebuild`, for work that shall not fail because of it: that is logged. */
   tryRebuild(tenantId: string): Promise<void>;
   /**
+   * Runs work that puts a file with usage of its own in the tenant's place, and then sums that up. Where the process is
+   * killed on the way, the next start does, whatever else was written meanwhile.
+   */
+  replacing<T>(tenantId: string, work: () => Promise<T>): Promise<T>;
+  /**
    * Rebuilds one tenant, or all that are there, each by itself.
    * @param signal ends the run after the tenants under way
    * @throws `concurrency_limited` while another run is under way
@@ -73,6 +78,10 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
   let rebuilding = false;
   /** Whether control.db lacks nothing but what is noted here. */
   let complete = false;
+  /** Tenants that could not be summed up and should have been: the next start makes up for them. */
+  let failures = 0;
+  /** Tenants whose file is being replaced: as long as there are any, nothing later counts as complete. */
+  let replacements = 0;
   let recovery: Promise<void> = Promise.resolve();
   const stopped = new AbortController();
 
@@ -106,7 +115,8 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
       if (noted.size > 0) await nextTick();
       if (clock.monotonic() - startedAt > FLUSH_MS) break;
     }
-    if (complete && noted.size === 0) control.setUsageState({ complete: false, completeUntil: clock.now() });
+    if (complete && noted.size === 0 && replacements === 0)
+      control.setUsageState({ complete: false, completeUntil: clock.now() });
   }
 
   function flushSoon(): void {
@@ -131,9 +141,11 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
     });
 
   const tryRebuild: UsageLedger['tryRebuild'] = (tenantId) =>
-    rebuild(tenantId).catch((error: unknown) =>
-      log.warn({ err: error, tenant_id: tenantId }, 'the usage of a tenant could not be summed up'),
-    );
+    rebuild(tenantId).catch((error: unknown) => {
+      failures += 1;
+      complete = false;
+      log.warn({ err: error, tenant_id: tenantId }, 'the usage of a tenant could not be summed up');
+    });
 
   const requireNoRebuild = (): void => {
     if (!rebuilding) return;
@@ -143,7 +155,6 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
   /** Sums up the tenants whose file was written after the last moment up to which control.db lacks nothing. */
   async function recover(since: number): Promise<void> {
     const { signal } = stopped;
-    let failures = 0;
     for (const tenantId of await engine.list()) {
       if (signal.aborted) return;
       const { changedAt } = await engine.stat(tenantId).catch(() => ({ changedAt: 0 }));
@@ -165,6 +176,17 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
     rebuild,
     tryRebuild,
     requireNoRebuild,
+
+    async replacing(tenantId, work) {
+      replacements += 1;
+      try {
+        const result = await work();
+        await tryRebuild(tenantId);
+        return result;
+      } finally {
+        replacements -= 1;
+      }
+    },
 
     add(tenantId, usage) {
       let days = noted.get(tenantId);
@@ -223,7 +245,8 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
       if (timer) clearTimeout(timer);
       timer = null;
       while (noted.size > 0) writeBatch();
-      if (complete) control.setUsageState({ complete: true, completeUntil: clock.now() });
+      if (complete && replacements === 0)
+        control.setUsageState({ complete: true, completeUntil: clock.now() });
     },
   };
 }

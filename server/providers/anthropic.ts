@@ -14,6 +14,7 @@ import {
   type CallDraft,
   chunksOf,
   createHiddenCount,
+  type HiddenCount,
   isCut,
   isObject,
   SDK_TIMEOUT_MS,
@@ -69,13 +70,15 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
       const start = (): PromiseLike<AsyncIterable<StreamEvent>> =>
         client.post<AsyncIterable<StreamEvent>>('/v1/messages', { body, stream: true, signal });
 
-      const countHidden = createHiddenCount(options);
+      const hidden = createHiddenCount(options);
       const blocks = new Map<number, Block>();
       let usage: AnthropicUsage = {};
       let stopReason: string | null = null;
       for await (const event of chunksOf(start, options, signal)) {
-        const text = addToBlocks(blocks, event, countHidden);
+        const text = addToBlocks(blocks, event, hidden);
         if (text !== '') yield { type: 'text', text };
+        const bytes = hidden.take();
+        if (bytes > 0) yield { type: 'hidden', bytes };
         stopReason = event.delta?.stop_reason || stopReason;
         const figures = event.message?.usage ?? event.usage;
         if (figures) {
@@ -108,22 +111,18 @@ const FINISH_REASONS = new Map<string, FinishReason>([
 ]);
 
 /** Takes in what belongs to a block, and gives back the text for the client. */
-function addToBlocks(
-  blocks: Map<number, Block>,
-  event: StreamEvent,
-  countHidden: (...pieces: string[]) => void,
-): string {
+function addToBlocks(blocks: Map<number, Block>, event: StreamEvent, hidden: HiddenCount): string {
   if (event.type === 'content_block_start' && event.content_block !== undefined) {
     const { content_block: begun, index = blocks.size } = event;
     if (begun.type === 'tool_use') {
       const { id = '', name = '', input = {} } = begun;
-      countHidden(id, name, JSON.stringify(input));
+      hidden.add(id, name, JSON.stringify(input));
       blocks.set(index, { call: { id, name, json: '', wholeInput: input } });
     } else if (begun.type === 'thinking') {
       blocks.set(index, { thinking: { type: 'thinking', thinking: '', signature: '' } });
     } else if (begun.type === 'redacted_thinking') {
       const data = String(begun.data ?? '');
-      countHidden(data);
+      hidden.add(data);
       blocks.set(index, { thinking: { type: 'redacted_thinking', data } });
     } else if (begun.type === 'text') {
       const text = begun.text ?? '';
@@ -137,12 +136,12 @@ function addToBlocks(
   const block = blocks.get(index);
   if (block !== undefined && 'call' in block) {
     const piece = delta.partial_json ?? '';
-    countHidden(piece);
+    hidden.add(piece);
     block.call.json += piece;
   } else if (block !== undefined && 'thinking' in block) {
     const { thinking = '', signature = '' } = delta;
     if (block.thinking.type !== 'thinking') return '';
-    countHidden(thinking, signature);
+    hidden.add(thinking, signature);
     block.thinking.thinking += thinking;
     block.thinking.signature += signature;
   } else if (delta.type === 'text_delta') {

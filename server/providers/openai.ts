@@ -9,6 +9,7 @@ import {
   type CallDraft,
   chunksOf,
   createHiddenCount,
+  type HiddenCount,
   isObject,
   parseObject,
   SDK_TIMEOUT_MS,
@@ -42,6 +43,8 @@ interface Delta {
   content?: string | { type?: string; text?: string }[] | null;
   refusal?: string | null;
   reasoning_content?: string | null;
+  /** The name that OpenRouter and Groq have for it. */
+  reasoning?: string | null;
   tool_calls?: CallDelta[] | null;
 }
 
@@ -83,19 +86,21 @@ export function createOpenAi(options: OpenAiOptions): Provider {
         client.post<AsyncIterable<Chunk>>('/chat/completions', { body, stream: true, signal });
 
       const drafts: Draft[] = [];
-      const countHidden = createHiddenCount(options);
+      const hidden = createHiddenCount(options);
       let reasoning = '';
       let reason: string | null = null;
       for await (const chunk of chunksOf(start, options, signal)) {
         const choice = chunk.choices?.[0];
         const text = textOf(choice?.delta);
         if (text !== '') yield { type: 'text', text };
-        for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta, countHidden);
+        for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta, hidden);
+        const thoughts = thoughtsOf(choice?.delta);
         if (options.returnsReasoning) {
-          const piece = choice?.delta?.reasoning_content ?? '';
-          countHidden(piece);
-          reasoning += piece;
-        }
+          hidden.add(...thoughts);
+          reasoning += choice?.delta?.reasoning_content ?? '';
+        } else hidden.see(...thoughts);
+        const bytes = hidden.take();
+        if (bytes > 0) yield { type: 'hidden', bytes };
         reason = choice?.finish_reason || reason;
         const usage = chunk.usage ?? choice?.usage;
         if (usage) yield { type: 'usage', usage: fromOpenAi(usage) };
@@ -159,15 +164,24 @@ function textOf(delta: Delta | null | undefined): string {
   return text + (delta?.refusal ?? '');
 }
 
+/** What the model says to itself, under whatever name its provider gives it. */
+function thoughtsOf(delta: Delta | null | undefined): string[] {
+  const { content, reasoning_content: one, reasoning: other } = delta ?? {};
+  const parts = Array.isArray(content) ? content.filter(({ type }) => type !== 'text') : [];
+  return [one ?? other, ...parts.map((part) => JSON.stringify(part))].filter(
+    (piece) => typeof piece === 'string',
+  );
+}
+
 /**
  * Adds a piece to the call that it belongs to. OpenAI numbers its calls; others leave the number out, or give
  * several whole calls the same one.
  */
-function addCallDelta(drafts: Draft[], delta: CallDelta, countHidden: (...pieces: string[]) => void): void {
+function addCallDelta(drafts: Draft[], delta: CallDelta, hidden: HiddenCount): void {
   const { index = null, id, type: _type, function: called, ...vendor } = delta;
   const name = called?.name ?? '';
   const piece = isObject(called?.arguments) ? JSON.stringify(called.arguments) : (called?.arguments ?? '');
-  countHidden(id ?? '', name, piece, JSON.stringify(vendor));
+  hidden.add(id ?? '', name, piece, JSON.stringify(vendor));
 
   let draft = draftFor(drafts, index, id ?? '', name);
   if (draft === undefined) {

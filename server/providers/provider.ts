@@ -36,11 +36,16 @@ export interface ProviderRequest {
 export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'content_filter';
 
 /**
- * What a model's answer is made of. Any number of `text`, `tool_call` and `usage` (a later one replaces an
- * earlier one), then exactly one `end`; or the iterator throws.
+ * What a model's answer is made of. Any number of `text`, `hidden`, `tool_call` and `usage` (a later one
+ * replaces an earlier one), then exactly one `end`; or the iterator throws.
  */
 export type ProviderEvent =
   | { type: 'text'; text: string }
+  /**
+   * So many bytes came in that are told later or to nobody: arguments of calls and reasoning. They are paid for, also
+   * where the answer is cut before its figures come.
+   */
+  | { type: 'hidden'; bytes: number }
   /** A whole call. `id` may be empty or repeated: the turn sees to it. */
   | { type: 'tool_call'; call: ToolCall }
   | { type: 'usage'; usage: TokenUsage }

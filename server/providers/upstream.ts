@@ -60,14 +60,37 @@ export interface CallDraft {
  */
 export const HIDDEN_BYTES_MAX = 16 * 1024 * 1024;
 
-/** A count of hidden pieces. @throws `upstream_invalid` beyond `HIDDEN_BYTES_MAX` in all. */
-export function createHiddenCount(endpoint: Endpoint): (...pieces: string[]) => void {
-  let bytes = 0;
-  return (...pieces) => {
-    for (const piece of pieces) bytes += Buffer.byteLength(piece);
-    if (bytes > HIDDEN_BYTES_MAX) {
-      throw invalidAnswer(endpoint, `Reasoning and tool calls are longer than ${HIDDEN_BYTES_MAX} bytes.`);
-    }
+/** A count of hidden pieces. */
+export interface HiddenCount {
+  /** Of what is kept. @throws `upstream_invalid` beyond `HIDDEN_BYTES_MAX` in all. */
+  add(...pieces: string[]): void;
+  /** Of what is not kept, and so may be as long as it likes. */
+  see(...pieces: string[]): void;
+  /** The bytes of either that came since they were taken last. */
+  take(): number;
+}
+
+export function createHiddenCount(endpoint: Endpoint): HiddenCount {
+  let keptBytes = 0;
+  let fresh = 0;
+  const see = (...pieces: string[]): void => {
+    for (const piece of pieces) fresh += Buffer.byteLength(piece);
+  };
+  return {
+    see,
+    add(...pieces) {
+      const before = fresh;
+      see(...pieces);
+      keptBytes += fresh - before;
+      if (keptBytes > HIDDEN_BYTES_MAX) {
+        throw invalidAnswer(endpoint, `Reasoning and tool calls are longer than ${HIDDEN_BYTES_MAX} bytes.`);
+      }
+    },
+    take() {
+      const bytes = fresh;
+      fresh = 0;
+      return bytes;
+    },
   };
 }
 

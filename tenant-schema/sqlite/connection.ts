@@ -4,8 +4,11 @@ import Database from 'better-sqlite3';
 export interface OpenOptions {
   /** True refuses to make an empty database where a file is missing. */
   mustExist: boolean;
-  /** `FULL` fsyncs at every commit; with `NORMAL` whoever needs a commit to survive a power cut syncs the `-wal`. */
-  synchronous: 'FULL' | 'NORMAL';
+  /**
+   * `FULL` fsyncs at every commit; with `NORMAL` whoever needs a commit to survive a power cut syncs the `-wal`. `OFF`
+   * is for a file that nobody knows yet: it is synced once, when it is whole.
+   */
+  synchronous: 'FULL' | 'NORMAL' | 'OFF';
   /** Looks at the file before anything in it is changed; throws to refuse it. */
   accept?(db: Database.Database): void;
 }
@@ -27,12 +30,13 @@ export function openDatabase(path: string, options: OpenOptions): Database.Datab
   const db = new Database(path, { fileMustExist: options.mustExist, timeout: BUSY_TIMEOUT_MS });
   try {
     options.accept?.(db);
+    // This build of SQLite opens a WAL file as NORMAL unless told otherwise. Before the mode of the journal, whose
+    // change writes to a new file.
+    db.pragma(`synchronous = ${options.synchronous}`);
     // Readers and the writer do not wait for each other. SQLite answers with the old mode, not with an
     // error, where WAL is impossible.
     const mode = db.pragma('journal_mode = WAL', { simple: true });
     if (mode !== 'wal') throw new Error(`The database could not be put into WAL mode; it is "${mode}".`);
-    // This build of SQLite opens a WAL file as NORMAL whatever it was before.
-    db.pragma(`synchronous = ${options.synchronous}`);
     // Off unless asked for, at each connection.
     db.pragma('foreign_keys = ON');
     // A file that came from elsewhere must not run functions through its own views and triggers.

@@ -19,6 +19,7 @@ import {
   moveDatabase,
   publish,
   removeDatabase,
+  removeUnfinishedMove,
   standsAlone,
   syncToDisk,
   tenantPaths,
@@ -66,9 +67,10 @@ const SWEEP_MS = 1000;
 const IMPORT_TIMEOUT_MS = 30 * 60 * 1000;
 /**
  * Work on whole files at the same time; each is one busy process. Of each kind, so that a file from elsewhere, with
- * which looking at it may take long on purpose, keeps nobody's backup waiting, and no backup a tenant's first request.
+ * which looking at it may take long on purpose, keeps nobody's backup waiting, and no backup those who wait for work
+ * on a file that is closed for it: a migration, an exchange, a look at what a crash has left.
  */
-const CHILDREN = { copies: 2, imports: 2, migrations: 2 };
+const CHILDREN = { copies: 2, imports: 2, closed: 2 };
 
 /** Tenant databases as SQLite files `<folder>/<tenant id>.db`. */
 export function openTenantEngine(options: EngineOptions): TenantEngine {
@@ -87,7 +89,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     });
   const copies = workerFor('copies');
   const imports = workerFor('imports');
-  const migrating = workerFor('migrations');
+  const closed = workerFor('closed');
 
   /** The turn has ended by then, whatever becomes of the report. */
   const reportUsage = (id: string, usage: UsageDay): void => {
@@ -209,13 +211,13 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   };
 
   const upgrades = createUpgrades({
-    worker: migrating,
+    worker: closed,
     migrations,
     clock,
     pathOf: paths.of,
     exclusive: (id, work) => pool.exclusive(id, work),
     copy: (id, target) =>
-      build(target, (unfinished) => copyTo(migrating, id, unfinished, { owner: null, as: null })).catch(
+      build(target, (unfinished) => copyTo(closed, id, unfinished, { owner: null, as: null })).catch(
         (error: unknown) => {
           throw translateJob(error);
         },
@@ -227,7 +229,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const carryOver = async (source: string, target: string): Promise<void> => {
     const scratch = paths.unfinished();
     try {
-      await copies.run('carryCounters', { source, scratch, target, migrations }, null);
+      await closed.run('carryCounters', { source, scratch, target, migrations }, null);
     } finally {
       await removeDatabase(scratch);
     }
@@ -238,7 +240,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     const path = paths.of(id);
     if (!isTaken(path)) throw unavailable(new Error(`${path} is missing.`));
     if (standsAlone(path)) return true;
-    await copies.run('settle', { source: path }, null).catch((error: unknown) => {
+    await closed.run('settle', { source: path }, null).catch((error: unknown) => {
       throw translateJob(error);
     });
     return standsAlone(path);
@@ -290,7 +292,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
         // All that can go wrong with the new file has gone wrong before the old one is touched.
         const restored = await readForeign(copies, source, tenant, ready, { isOwn: true });
         const exchange = async () => {
-          const kept = await keepOld(path, { worker: copies, migrations }, (make) => build(keep, make));
+          const kept = await keepOld(path, { worker: closed, migrations }, (make) => build(keep, make));
           if (kept) {
             await carryOver(keep, ready).catch(removing(keep));
             await requireAlone(tenant.id).catch(removing(keep));
@@ -356,6 +358,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     destroy: (id) =>
       pool.exclusive(id, async () => {
         await removeDatabase(paths.of(id));
+        await removeUnfinishedMove(paths.of(id));
         await syncToDisk(folder);
       }),
 
@@ -364,7 +367,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     close: async () => {
       clearInterval(sweeper);
-      await Promise.all([pool.close(), copies.close(), imports.close(), migrating.close()]);
+      await Promise.all([pool.close(), copies.close(), imports.close(), closed.close()]);
       await settled();
       // Of files on which a job was ended.
       for (const path of await paths.unsettled()) settleHere(path);

@@ -16,6 +16,7 @@ import {
 import { openForLook } from './looks.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
 import { type Migrations, migrate } from './migrator.ts';
+import { copyPaced } from './paced-copy.ts';
 import { closeOpenTurns, createPrivate, requireRegularFile, withSingleFile } from './single-file.ts';
 
 // The long work on whole files. Runs in a child process (see `worker.ts`): niced, killable, off the event loop.
@@ -29,6 +30,9 @@ interface JobBase {
 export interface JobMemory {
   schemas: SchemaCache;
 }
+
+/** From so many bytes on, a copy is made so that others do not notice; a small one is over before they would. */
+const PACED_BYTES_MIN = 16 * 1024 * 1024;
 
 /**
  * Copies a tenant's file, as of one moment, into the new file `target`: compact, checked, and on the disk when this
@@ -57,7 +61,13 @@ export async function snapshot(
     // A file of an early release has pages that cannot be given back one by one; its copies have not. Only asked for
     // where it changes nothing in the source: SQLite would write the setting into a file that has it already.
     if (source.pragma('auto_vacuum', { simple: true }) === 0) source.pragma('auto_vacuum = INCREMENTAL');
-    source.prepare('VACUUM INTO ?').run(job.target);
+    // A file as it is, is one that its tenant waits for.
+    if (job.owner === null || lstatSync(job.source).size < PACED_BYTES_MIN) {
+      source.prepare('VACUUM INTO ?').run(job.target);
+    } else {
+      requireKnownSchema(source, job.migrations, { ...memory, statistics: 'allowed' });
+      copyPaced(job.source, job.target);
+    }
   } finally {
     source.close();
   }

@@ -12,6 +12,8 @@ export interface Idempotency {
    * @throws `idempotency_conflict`, `idempotency_in_progress`
    */
   find(key: IdempotencyKey, now: number, reap: (turnId: string) => boolean): JsonObject | null;
+  /** Removes a few of the answers that are not given again any more. With each turn, also where no keys come any more. */
+  expire(now: number): void;
   take(key: IdempotencyKey, turnId: string, now: number): void;
   /** At the end of the turn that has taken the key: keeps what it has answered, or frees the key. */
   settle(keyHash: string, turnId: string, answer: JsonObject | null): void;
@@ -51,7 +53,7 @@ export function idempotencyOf({ orm }: StoreContext): Idempotency {
       .prepare(),
   );
   const free = prepared(() => orm.delete(idempotency).where(ofTurn).prepare());
-  const expire = prepared(() =>
+  const expired = prepared(() =>
     orm
       .delete(idempotency)
       .where(
@@ -88,8 +90,11 @@ export function idempotencyOf({ orm }: StoreContext): Idempotency {
       return JSON.parse(row.answer) as JsonObject;
     },
 
+    expire(now) {
+      expired().run({ until: now - KEPT_MS });
+    },
+
     take(key, turnId, now) {
-      expire().run({ until: now - KEPT_MS });
       insert().run({ ...key, turnId, now });
     },
 

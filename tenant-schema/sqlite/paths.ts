@@ -91,7 +91,7 @@ async function moveFiles(from: string, to: string, suffixes: string[]): Promise<
 
 /** Copies a file that nobody has open; whole and on the disk when it has its name. */
 async function copyUnder(from: string, to: string): Promise<void> {
-  const unfinished = `${to}.tmp`;
+  const unfinished = unfinishedOf(to);
   try {
     await copyFile(from, unfinished);
     await syncToDisk(unfinished);
@@ -101,6 +101,13 @@ async function copyUnder(from: string, to: string): Promise<void> {
     throw error;
   }
 }
+
+/** Removes what a move to this name from another file system has left that was cut off. */
+export async function removeUnfinishedMove(path: string): Promise<void> {
+  for (const suffix of ['', ...COMPANIONS]) await rm(unfinishedOf(path + suffix), { force: true });
+}
+
+const unfinishedOf = (path: string): string => `${path}.tmp`;
 
 const isAcrossDevices = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'EXDEV';

@@ -50,6 +50,8 @@ function finish(path: string, changes: CopyChange[]): Pick<FileReport, 'schemaVe
   try {
     db.pragma('journal_mode = MEMORY');
     db.pragma('secure_delete = ON');
+    // Nothing of it goes into a file in the system's folder for such.
+    db.pragma('temp_store = MEMORY');
     const schemaVersion = Number(db.pragma('user_version', { simple: true }));
     db.transaction(() => {
       for (const { sql, parameter, since } of changes) {

@@ -26,12 +26,19 @@ export function toInputMessages(input: TurnInput, past: MessageDraft[], ids: IdM
   ];
 }
 
-/** How large the turn is, as far as it is known before the history is read. */
+/**
+ * How large the turn is, as far as it is known before the history is read.
+ * @param openCalls how many calls wait for results; where they are cancelled, each becomes a message
+ */
 export function sizeOf(
   conversation: { historyBytes: number; messageCount: number } | null,
   input: TurnInput,
+  openCalls: number,
 ): TurnSize {
-  const texts = input.kind === 'message' ? [input.text] : input.results.map(({ content }) => content);
+  const texts =
+    input.kind === 'message'
+      ? [input.text, ...Array<string>(input.cancelToolCalls ? openCalls : 0).fill(CANCELLED_CONTENT)]
+      : input.results.map(({ content }) => content);
   return {
     historyBytes: conversation?.historyBytes ?? 0,
     historyMessages: conversation?.messageCount ?? 0,

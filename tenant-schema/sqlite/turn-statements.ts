@@ -21,6 +21,13 @@ export function turnStatements({ orm, runId }: StoreContext) {
         .orderBy(asc(messages.seq))
         .prepare(),
     ),
+    openCallCount: prepared(() =>
+      orm
+        .select({ count: sql<number>`coalesce(json_array_length(${messages.toolCalls}), 0)` })
+        .from(messages)
+        .where(and(eq(messages.conversationId, param('conversationId')), eq(messages.seq, param('seq'))))
+        .prepare(),
+    ),
     openTurnOf: prepared(() =>
       orm
         .select()

@@ -137,6 +137,11 @@ export function turnVerbs(
     lost.forEach(closeDead);
     return lost.length > 0;
   };
+  const openCallCount = (conversation: ConversationRow | null): number => {
+    if (!conversation?.awaitingTools) return 0;
+    const last = { conversationId: conversation.id, seq: conversation.messageCount };
+    return statements.openCallCount().get(last)?.count ?? 0;
+  };
   const readHistory = (conversation: ConversationRow, bytesMax: number): MessageDraft[] => {
     if (conversation.historyBytes > bytesMax) {
       throw new Fault(
@@ -169,7 +174,10 @@ export function turnVerbs(
           conversation = requireConversation(request, request.conversationId);
         }
         // Before up to `historyBytesMax` bytes are read for nothing.
-        const demand = request.admit(config, sizeOf(conversation, request.input));
+        const demand = request.admit(
+          config,
+          sizeOf(conversation, request.input, openCallCount(conversation)),
+        );
         const { standing, ...held } = limits.admit({ id, createdAt }, request.limits, demand, () =>
           closeLost(request.isRunning),
         );
@@ -205,6 +213,7 @@ export function turnVerbs(
           priceVersion: demand.priceVersion,
           idempotencyKeyHash: request.idempotency?.keyHash ?? null,
         });
+        idempotency.expire(now);
         if (request.idempotency) idempotency.take(request.idempotency, id, now);
         return {
           kind: 'begun',

@@ -292,6 +292,16 @@ describe('admin tokens', () => {
     expect(await finding).to.equal(undefined);
   });
 
+  it('make no other one where they are revoked while it is being made', async () => {
+    await create('Ada', 'owner');
+    const { token: own } = await create('Eve', 'owner');
+    const eve = { id: own.id, name: own.name, requestId: null };
+    const making = fixture.control.createAdminToken({ name: 'back door', role: 'owner' }, eve);
+    fixture.control.revokeAdminToken(own.id, ADMIN);
+    expect((await rejection(making)).code).to.equal('unauthorized');
+    expect(fixture.control.listAdminTokens(PAGE).data.map(({ name }) => name)).to.deep.equal(['Eve', 'Ada']);
+  });
+
   it('never lose the last one of an owner', async () => {
     await fixture.control.ensureAdminToken();
     const [stored] = fixture.control.listAdminTokens(PAGE).data;
@@ -335,6 +345,26 @@ describe('admin tokens', () => {
     expect(await find(TOKEN)).to.include({ name: 'admin' });
     expect(await find(secret)).to.include({ name: 'Ada' });
     expect(hasher.verifications).to.equal(before + 1);
+  });
+
+  it('are not tried any faster from many addresses of one IPv6 network', async () => {
+    await fixture.control.setAdminToken(TOKEN);
+    const tried = async (addressOf: (n: number) => string) => {
+      let answered = 0;
+      for (let n = 1; n <= 30; n += 1) {
+        await find(wrong(n), addressOf(n)).then(
+          () => (answered += 1),
+          () => undefined,
+        );
+      }
+      return answered;
+    };
+    expect(await tried((n) => `2001:db8::${n.toString(16)}`)).to.equal(20);
+    expect(await tried((n) => `2001:db8:0:0:${n}::1`)).to.equal(0);
+    expect(await tried((n) => `2001:db8:0:1::${n}`)).to.equal(20);
+    expect(await tried((n) => `fe80::${n}%eth0`)).to.equal(20);
+    expect(await tried((n) => `::ffff:192.0.2.${n}`)).to.equal(30);
+    expect(await tried((n) => `192.0.2.${n}`)).to.equal(30);
   });
 
   it('of earlier releases go on working, and are not kept out either once they were seen', async () => {

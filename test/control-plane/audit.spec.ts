@@ -101,16 +101,43 @@ describe('the audit', () => {
     });
   }
 
+  it('shows where a row about no tenant was emptied, which no purge does', async () => {
+    fixture.control.recordFileEvent({ action: 'logs.prune', tenantId: null, changes: { days: 1 } }, ADMIN);
+    expect(await broken()).to.equal(null);
+    forge("UPDATE audit SET changes = '{}', private_salt = NULL");
+    expect((await broken())?.id).to.equal(ids()[0]);
+  });
+
+  for (const sql of [
+    '',
+    'DELETE FROM audit WHERE seq > 2;',
+    "UPDATE audit SET action = 'x' WHERE seq = 2;",
+    'DELETE FROM audit;',
+  ]) {
+    it(`is not begun anew where its head was taken away: ${sql || 'nothing else'}`, async () => {
+      someRows();
+      forge(`${sql} DELETE FROM audit_head;`);
+      fixture.reopen();
+      expect(await broken()).not.to.equal(null);
+      someRows();
+      fixture.reopen();
+      expect(await broken()).not.to.equal(null);
+    });
+  }
+
   it('holds when a purge takes out what tells of a tenant, and shows a row that was changed after it', async () => {
     const kept = someRows();
     const { tenant, issued } = fixture.addTenant({ name: 'Zanzibar' });
     const self = { id: issued.key.id, name: 'Zanzibar key', requestId: null };
     fixture.control.createKey(tenant.id, { name: 'own' }, self);
     fixture.control.beginPurge(tenant.id, ADMIN);
+    fixture.control.forgetTenant(tenant.id);
+    expect(await broken()).to.equal(null);
     fixture.control.endPurge(tenant.id, ADMIN);
     expect(await broken()).to.equal(null);
     const rows = fixture.control.listAudit({ tenantId: tenant.id }, FIRST_PAGE).data;
     expect(rows.map(({ action, actor }) => [action, actor.kind, actor.name])).to.deep.equal([
+      ['tenant.purge', 'admin', 'Ada'],
       ['tenant.purge', 'admin', 'Ada'],
       ['tenant.delete', 'admin', 'Ada'],
       ['key.create', 'key', ''],

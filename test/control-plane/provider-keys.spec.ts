@@ -164,7 +164,7 @@ describe('provider keys', () => {
     fixture.control.undeleteTenant(id, ADMIN);
     expect(open('openai')).to.equal(KEY);
     fixture.control.beginPurge(id, ADMIN);
-    fixture.control.endPurge(id, ADMIN);
+    fixture.control.forgetTenant(id);
     expect(fixture.control.countProviderKeys()).to.equal(0);
   });
 

@@ -118,9 +118,10 @@ describe('deleted tenants', () => {
     });
     for (const id of made) {
       fixture.control.beginPurge(id, ADMIN);
-      fixture.control.endPurge(id, ADMIN);
+      fixture.control.forgetTenant(id);
     }
     fixture.control.compact();
+    for (const id of made) fixture.control.endPurge(id, ADMIN);
     expect(readFileSync(join(fixture.folder, 'control.db')).includes('Zanzibar')).to.equal(false);
   });
 
@@ -134,9 +135,14 @@ describe('deleted tenants', () => {
     const self = { id: own.key.id, name: own.key.name, requestId: null };
     fixture.control.revokeKey(tenant.id, own.key.id, self);
     fixture.control.beginPurge(tenant.id, ADMIN);
-    fixture.control.endPurge(tenant.id, ADMIN);
-    fixture.control.endPurge(tenant.id, ADMIN);
+    fixture.control.forgetTenant(tenant.id);
+    // Cut off here, the next start does it once more.
+    fixture.reopen();
+    expect(fixture.control.listPurging()).to.deep.equal([tenant.id]);
+    fixture.control.forgetTenant(tenant.id);
     fixture.control.compact();
+    fixture.control.endPurge(tenant.id, ADMIN);
+    fixture.control.endPurge(tenant.id, ADMIN);
     const files = ['control.db', 'control.db-wal'].map((name) => readFileSync(join(fixture.folder, name)));
     expect(files.some((bytes) => bytes.includes('Zanzibar'))).to.equal(false);
     expect(files.some((bytes) => bytes.includes('Globex'))).to.equal(true);
@@ -149,6 +155,7 @@ describe('deleted tenants', () => {
       ['key.revoke', '{}'],
       ['tenant.delete', '{}'],
       ['tenant.purge', '{}'],
+      ['tenant.purge', '{"state":"done"}'],
     ]);
     expect(fixture.control.listPurging()).to.deep.equal([]);
     expect(fixture.control.findByKey(other.issued.secret)?.tenant.name).to.equal('Globex');
@@ -158,8 +165,23 @@ describe('deleted tenants', () => {
   it('are not purged before that was asked for', () => {
     const { tenant } = fixture.addTenant();
     fixture.control.deleteTenant(tenant.id, ADMIN);
+    fixture.control.forgetTenant(tenant.id);
     fixture.control.endPurge(tenant.id, ADMIN);
     expect(fixture.control.getDeletedTenant(tenant.id).name).to.equal('Acme');
+  });
+
+  it('say in the audit who had them purged, also where the server itself brings it to its end', () => {
+    const { tenant } = fixture.addTenant();
+    fixture.control.deleteTenant(tenant.id, ADMIN);
+    fixture.control.beginPurge(tenant.id, { id: 'admin-2', name: 'Eve', requestId: 'req-2' });
+    fixture.reopen();
+    fixture.control.forgetTenant(tenant.id);
+    fixture.control.endPurge(tenant.id, { id: 'system', name: 'system', requestId: null });
+    const { data } = fixture.control.listAudit({ action: 'tenant.purge' }, FIRST_PAGE);
+    expect(data.map(({ actor, requestId }) => [actor.name, requestId])).to.deep.equal([
+      ['system', null],
+      ['Eve', 'req-2'],
+    ]);
   });
 
   it('say in the audit where a tenant came from', () => {

@@ -115,6 +115,9 @@ describe('the usage of all tenants', () => {
       [null, first, 2],
     ]);
     fixture.control.beginPurge(first, ADMIN);
+    fixture.control.forgetTenant(first);
+    // Not even while there is still a row of it.
+    add(first, usageDay('2026-01-05'));
     fixture.control.endPurge(first, ADMIN);
     add(first, usageDay('2026-01-05'));
     fixture.control.replaceUsage(first, [usageDay('2026-01-05')]);
@@ -122,6 +125,16 @@ describe('the usage of all tenants', () => {
       ['2026-01-02', second, 4],
     ]);
     expect(days()).to.deep.equal([['2026-01-02', 4]]);
+  });
+
+  it('is not spoilt for all by a tenant whose file, from elsewhere, says whatever it likes', () => {
+    const most = usageDay('2026-01-01', 9e18);
+    fixture.control.replaceUsage(first, [{ ...most, costMicroUsd: 9e18 }]);
+    for (let turn = 0; turn < 3; turn += 1) add(second, usageDay('2026-01-01', 2));
+    expect(fixture.control.sumUsageByTenant({ tenantId: second }, FIRST_PAGE).data.map(told)).to.deep.equal([
+      [null, second, 6],
+    ]);
+    expect(days()).to.deep.equal([['2026-01-01', 1e15 + 6]]);
   });
 
   it('refuses a cursor of another list', () => {

@@ -15,7 +15,7 @@ import {
   type TestTenant,
 } from '../support/http.ts';
 import { createGate, startUpstream, type Upstream } from '../support/upstream.ts';
-import { DISK, fillDisk, freeBytes, makeRoom } from './small-disk.ts';
+import { DISK, fillDisk, freeBytes, makeRoom, readOnly } from './small-disk.ts';
 
 // Run by full-disk.spec.ts, where there is a small disk to fill.
 
@@ -254,6 +254,40 @@ describe('a disk that is full', () => {
         expect(lookAt(tenantFile())).to.deep.equal(WHOLE);
       }
       makeRoom();
+      expect((await say('And now?')).status).to.equal(200);
+    });
+
+    it('is told apart from a folder that is read-only, which is named, and nothing is lost in either', async () => {
+      const { bytes } = await server.download(`${TENANTS}/${tenant.id}/export`);
+      const made = (await backUp()).body;
+      const path = `${TENANTS}/${tenant.id}`;
+      const work = {
+        backups: [
+          () => backUp(),
+          () => server.admin.post('/api/v1/admin/backups/control', {}),
+          () => server.admin.post(`${path}/restore`, { backup_id: made.id }),
+        ],
+        tenants: [
+          () => server.admin.post(TENANTS, { name: 'One more' }),
+          () => server.admin.post(`${path}/clone`, { name: 'A copy' }),
+          () => server.upload('Imported', bytes),
+          () => server.download(`${path}/export`),
+        ],
+      };
+      const before = names();
+      for (const [folder, attempts] of Object.entries(work)) {
+        await readOnly(join(dataDir, folder), async () => {
+          for (const attempt of attempts) {
+            const reply = await attempt();
+            expect(told(reply), `${folder} ${attempt}`).to.deep.equal([500, 'internal_error']);
+            expect(reply.body.detail, `${folder} ${attempt}`).to.match(/read-only/);
+            expect(names()).to.deep.equal(before);
+          }
+        });
+        for (const attempt of attempts) expect((await attempt()).status, folder).to.be.within(200, 201);
+        before.splice(0, before.length, ...names());
+      }
+      expect(lookAt(tenantFile())).to.deep.equal(WHOLE);
       expect((await say('And now?')).status).to.equal(200);
     });
 

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -26,6 +27,17 @@ export function fillDisk(leaveBytes: number): void {
     ftruncateSync(file, pages * 4 * KIB);
   } finally {
     closeSync(file);
+  }
+}
+
+/** Runs `work` while nothing can be written under a folder of the disk, but for what is open already. */
+export async function readOnly(folder: string, work: () => Promise<void>): Promise<void> {
+  execFileSync('mount', ['--bind', folder, folder]);
+  try {
+    execFileSync('mount', ['-o', 'remount,bind,ro', folder]);
+    await work();
+  } finally {
+    execFileSync('umount', ['--lazy', folder]);
   }
 }
 

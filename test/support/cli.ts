@@ -19,6 +19,8 @@ export interface CliOptions {
   typed?: string;
   /** The width of the terminal that standard output is; none by default. */
   columns?: number;
+  /** Standard error is a terminal, and this is told what is written there. */
+  onScreen?(text: string): void;
 }
 
 /** Runs one command in this process. */
@@ -43,7 +45,9 @@ export async function cli(argv: readonly string[], options: CliOptions = {}): Pr
     stderr: {
       write: (text) => {
         stderr += text;
+        options.onScreen?.(text);
       },
+      isTTY: options.onScreen !== undefined,
     },
   };
   const code = await runCli(argv, io);

@@ -107,6 +107,14 @@ describe('tenant files and another file system', () => {
     }
   });
 
+  it('leaves nothing of a tenant that is destroyed after its way back was cut off', async () => {
+    const id = await closed();
+    for (const ending of ['.tmp', '-wal.tmp', '-journal.tmp'])
+      writeFileSync(fileOf(world, id) + ending, 'half');
+    await world.engine.destroy(id);
+    expect(readdirSync(world.folder)).to.deep.equal(['.creating']);
+  });
+
   it('leaves both where another file has the name', async () => {
     const [id, other] = [await closed(), await closed()];
     const [path, to] = [fileOf(world, id), join(away.path, `${id}.db`)];

@@ -53,6 +53,33 @@ describe('processes that work on files', () => {
     expect(await world.engine.list()).to.have.length(5);
   });
 
+  it('exchange files that are closed for it, and bring in what a crash left, while no copy comes to its end', async () => {
+    const [copied, replaced, open] = [await world.tenant(), await world.tenant(), await world.tenant()];
+    const backup = join(world.folder, 'backup.sqlite');
+    await world.engine.snapshot(replaced, backup);
+    await world.engine.use(open, fill);
+    const crashed = world.ids();
+    for (const ending of ['', '-wal'])
+      copyFileSync(fileOf(world, open) + ending, fileOf(world, crashed) + ending);
+
+    let copies: Promise<unknown>[] = [];
+    const kept = join(world.folder, 'kept.sqlite');
+    await world.engine.replace({ id: replaced, name: 'Acme' }, backup, kept, {
+      async during(exchange) {
+        stopAll();
+        copies = ['a', 'b'].map((name) =>
+          world.engine.snapshot(copied, join(world.folder, `${name}.sqlite`)),
+        );
+        await until(() => fileWorkers().length === 2);
+        stopAll();
+        return exchange();
+      },
+    });
+    expect(await world.engine.quiesce(crashed)).to.equal(true);
+    for (const pid of fileWorkers()) process.kill(pid, 'SIGCONT');
+    await Promise.all(copies);
+  });
+
   it('are ended where one hangs, with an error that says so, and its tenant is free again', async () => {
     // So that there are processes to stop before they are given anything to do.
     const id = await world.tenant();

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -39,6 +40,8 @@ const failure = (work: Promise<unknown>): Promise<unknown> =>
     () => expect.fail('expected an error'),
     (error: unknown) => error,
   );
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 describe('work on whole tenant files', () => {
   let world: TestEngine;
@@ -93,6 +96,34 @@ describe('work on whole tenant files', () => {
       copyFileSync(target, fileOf(world, copy));
       forge(fileOf(world, copy), `UPDATE tenant SET id = '${copy}'`);
       expect(await world.engine.use(copy, readAll)).to.deep.equal(before);
+    });
+
+    it('holds all of a file that is so large that it is copied in steps', async () => {
+      const id = await filled();
+      await world.engine.use(id, (store) => {
+        const config = store.createConfig(configContent({ name: 'Large' }));
+        for (let count = 0; count < 20; count += 1) chat(store, config.id, 'x'.repeat(1024 * 1024), 'y');
+      });
+      await world.engine.quiesce(id);
+      const contents = (path: string): Record<string, string> => {
+        const db = new Database(path, { readonly: true });
+        const tables = db
+          .prepare<[], string>("SELECT name FROM sqlite_schema WHERE type = 'table'")
+          .pluck()
+          .all();
+        const rows = tables
+          .filter((name) => name !== 'open_turns' && name !== 'turns' && name !== 'usage_days')
+          .map((name) => [name, sha256(JSON.stringify(db.prepare(`SELECT * FROM ${name}`).raw().all()))]);
+        db.close();
+        return Object.fromEntries(rows);
+      };
+      const report = await world.engine.snapshot(id, target);
+      expect(report.sizeBytes).to.be.greaterThan(20 * 1024 * 1024);
+      expect(contents(target)).to.deep.equal(contents(fileOf(world, id)));
+      expect(ask(target, 'PRAGMA integrity_check')).to.equal('ok');
+      expect(ask(target, 'PRAGMA auto_vacuum')).to.equal(2);
+      const schema = "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_schema ORDER BY name)";
+      expect(ask(target, schema)).to.equal(ask(fileOf(world, id), schema));
     });
 
     it('closes open turns as aborted in the copy and leaves them running in the original', async () => {

@@ -94,6 +94,16 @@ describe('a request that comes again under its key', () => {
     expect(keys()).to.equal(2);
   });
 
+  it('leaves nothing for good where no key comes any more', () => {
+    done();
+    world.clock.advance(24 * HOUR - 1);
+    begin(world.store, turnRequest(world.configId, 'x'));
+    expect(keys()).to.equal(1);
+    world.clock.advance(1);
+    begin(world.store, turnRequest(world.configId, 'x'));
+    expect(keys()).to.equal(0);
+  });
+
   it('takes no key where it is refused', () => {
     const limits = { ...NO_LIMITS, concurrentTurns: 0 };
     expect(faultOfSync(() => world.store.beginTurn(request({ limits }))).code).to.equal(

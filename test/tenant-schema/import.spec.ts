@@ -540,6 +540,12 @@ describe('import of a file that nobody vouches for', () => {
       await hasty.engine.create({ id: next, name: 'x' });
       await hasty.engine.snapshot(next, join(hasty.folder, 'x.sqlite'));
       await imported();
+      // A tenant's own backup comes back, however large it is.
+      const [backup, kept] = ['x', 'kept'].map((name) => join(hasty.folder, `${name}.sqlite`)) as [
+        string,
+        string,
+      ];
+      await hasty.engine.replace({ id: next, name: 'x' }, backup, kept);
     } finally {
       await hasty.stop();
     }

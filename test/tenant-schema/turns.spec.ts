@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { BegunTurn, TenantStore, ToolCall } from '../../tenant-schema/store.ts';
+import type { BegunTurn, TenantStore, ToolCall, TurnSize } from '../../tenant-schema/store.ts';
 import { CANCELLED_CONTENT } from '../../tenant-schema/tool-calls.ts';
 import { faultOfSync } from '../support/faults.ts';
 import {
@@ -7,6 +7,7 @@ import {
   begin,
   chat,
   configContent,
+  DEMAND,
   failed,
   figures,
   startEngine,
@@ -228,10 +229,18 @@ describe('turns of a tenant', () => {
         const fault = faultOfSync(() => begin(store, turnRequest(configId, 'hm', { conversationId })));
         expect(fault.code).to.equal('tool_results_pending');
         expect(fault.details.openCalls).to.deep.equal([call('c1'), call('c2')]);
-        const turn = begin(
-          store,
-          turnRequest(configId, { kind: 'message', text: 'stop', cancelToolCalls: true }, { conversationId }),
-        );
+        const sizes: object[] = [];
+        const admit = (_: unknown, size: TurnSize) => {
+          sizes.push(size);
+          return DEMAND;
+        };
+        const input = { kind: 'message' as const, text: 'stop', cancelToolCalls: true };
+        const turn = begin(store, turnRequest(configId, input, { conversationId, admit }));
+        // What is added for the cancelled calls is paid for, too.
+        expect(sizes[0]).to.include({
+          inputMessages: turn.input.length,
+          inputBytes: turn.input.reduce((bytes, { content }) => bytes + Buffer.byteLength(content ?? ''), 0),
+        });
         expect(turn.input.map(({ role, content }) => [role, content])).to.deep.equal([
           ['tool', CANCELLED_CONTENT],
           ['tool', CANCELLED_CONTENT],

@@ -4,7 +4,7 @@ import type { Json } from '../api.ts';
 import type { Leaf } from '../cli.ts';
 import type { Connection } from '../connect.ts';
 import { CliError, EXIT, type ExitCode } from '../io.ts';
-import { bytes, facts, plural, progressBar, table } from '../output.ts';
+import { bytes, facts, plural, progressBar, table, whileWaiting } from '../output.ts';
 import { listAll, type Session } from '../session.ts';
 
 interface Quarantined {
@@ -12,11 +12,21 @@ interface Quarantined {
   reason: string;
 }
 
+type Versions = { schema_version: number | null; files: number }[];
+
 interface FleetStatus {
   latest_version: number;
   files: number;
-  versions: { schema_version: number | null; files: number }[];
+  versions: Versions;
   quarantined: Quarantined[];
+}
+
+interface Diagnosis {
+  checked: number;
+  size_bytes: number;
+  versions: Versions;
+  findings: number;
+  fixed: number;
 }
 
 interface Finding {
@@ -43,14 +53,19 @@ export async function follow<T>(
   onEvent: (name: string, data: Json, clearBar: () => void) => void,
 ): Promise<T> {
   const bar = progressBar(io, label);
+  const events = api.events(path, body);
   try {
-    for await (const { name, data } of api.events(path, body)) {
+    // Much may be looked at before the first of them.
+    let next = await whileWaiting(io, label, events.next());
+    for (; !next.done; next = await events.next()) {
+      const { name, data } = next.value;
       if (name === 'progress') bar.update(Number(data.done), Number(data.total));
       else if (name === 'done') return data as T;
       else onEvent(name, data, bar.clear);
     }
   } finally {
     bar.clear();
+    await events.return(undefined);
   }
   throw new CliError(
     EXIT.failed,
@@ -95,7 +110,7 @@ async function examine(session: Session<{ fix?: boolean }>): Promise<ExitCode> {
   const { io, options, print } = session;
   const findings: Finding[] = [];
   const body = { fix: options.fix ?? false };
-  const done = await follow<{ checked: number; size_bytes: number; findings: number; fixed: number }>(
+  const done = await follow<Diagnosis>(
     session,
     'Checking',
     '/api/v1/admin/doctor',
@@ -112,7 +127,11 @@ async function examine(session: Session<{ fix?: boolean }>): Promise<ExitCode> {
     },
   );
   const { checked, size_bytes, fixed } = done;
-  const summary = `${plural(checked, 'file')} checked, ${bytes(size_bytes)}; ${plural(findings.length, 'finding')}`;
+  const versions = done.versions.map(({ schema_version, files }) =>
+    schema_version === null ? `, ${files} unreadable` : `, ${files} at version ${schema_version}`,
+  );
+  const looked = `${plural(checked, 'file')} checked, ${bytes(size_bytes)}${versions.join('')}`;
+  const summary = `${looked}; ${plural(findings.length, 'finding')}`;
   print({ ...done, findings }, `${summary}${fixed > 0 ? `, ${fixed} fixed` : ''}.\n`);
   return findings.length > fixed ? EXIT.someFailed : EXIT.ok;
 }

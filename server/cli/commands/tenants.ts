@@ -3,7 +3,7 @@ import type { Json } from '../api.ts';
 import type { Leaf } from '../cli.ts';
 import { openForUpload, requireFree, save } from '../files.ts';
 import { CliError, EXIT } from '../io.ts';
-import { bytes, facts, table } from '../output.ts';
+import { bytes, facts, progressBar, table } from '../output.ts';
 import { confirm, findTenant, listAll, type Session, TENANTS, type TenantRow } from '../session.ts';
 
 interface NewTenant extends TenantRow {
@@ -103,9 +103,11 @@ export function addTenantCommands(leaf: Leaf): void {
     examples: ['list', 'list --status deleted', 'list --json'],
     async run({ io, api, options: { status }, print }) {
       const rows: TenantRow[] = [];
+      const bar = progressBar(io, 'Listing');
       for await (const row of listAll<TenantRow>(api, TENANTS, status === undefined ? {} : { status })) {
-        rows.push(row);
+        bar.update(rows.push(row), 0);
       }
+      bar.clear();
       const text = table(
         io,
         [

@@ -135,6 +135,13 @@ describe('what a turn leaves in the log', () => {
       expect(await keep('x'.repeat(300_000))).to.have.length(most + 1);
       const divided = await keep(`${' '.repeat(most - 10)}${SECRET}`);
       expect(divided.trim()).to.equal('[redacted]');
+      // Where so much is replaced that all that is looked at fits, its end may still be the half of a secret.
+      const token = `eyJ${'a'.repeat(100)}.${'b'.repeat(100)}.${'c'.repeat(100)}`;
+      const full = most + 4096;
+      const secrets = `${SECRET} `.repeat(Math.ceil(full / (SECRET.length + 1)));
+      const short = await keep(`${secrets.slice(0, full - 150)}${token} and more`);
+      expect(short).to.not.include('eyJ');
+      expect(short.endsWith('…')).to.equal(true);
       const halved = await keep(`${'x'.repeat(most - 1)}😀😀`);
       expect(halved.isWellFormed()).to.equal(true);
     });

@@ -221,7 +221,8 @@ describe('a turn', () => {
       'client_closed_request',
     );
     expect(world.upstream.requests).to.have.length(0);
-    expect(await lastLog()).to.include({ status: 'aborted' });
+    // Nobody was asked.
+    expect(await lastLog()).to.deep.include({ status: 'aborted', usage: NO_USAGE });
   });
 
   it('takes the provider’s figures of a broken stream where they came', async () => {
@@ -377,6 +378,46 @@ describe('a turn', () => {
     await world.upstream.aborted(1);
   });
 
+  it('counts the question of an answer that took too long, though nothing of it came', async () => {
+    await world.stop();
+    world = await startAgent({ totalTimeoutMs: 50 });
+    acme = await world.tenant();
+    world.upstream.script({ hangAfter: 'request' });
+    expect((await faultOf(() => take(world.agent, acme.request('y'.repeat(400))))).code).to.equal(
+      'upstream_timeout',
+    );
+    const log = await lastLog();
+    expect(log).to.include({ status: 'error', usageEstimated: true });
+    expect(log?.usage.inputTokens).to.be.at.least(100);
+  });
+
+  for (const provider of ['openai', 'anthropic', 'deepseek-like']) {
+    const wire = provider === 'anthropic' ? 'anthropic' : 'openai';
+    it(`counts what a model has written out of sight before its answer was cut: ${provider}`, async () => {
+      acme = await world.tenant({
+        modelConfig: { provider: wire, model: 'm' },
+        toolsConfig: ['write_file'],
+      });
+      const said = 'x'.repeat(400);
+      world.upstream.script(
+        provider === 'deepseek-like'
+          ? { thinking: { text: ['a', said], signature: '' }, text: 'never', closeAfter: 2 }
+          : { toolCalls: [{ name: 'write_file', arguments: ['{"text":"', said, '"}'] }], closeAfter: 3 },
+      );
+      expect((await faultOf(() => take(world.agent, acme.request('go')))).code).to.equal('upstream_invalid');
+      const log = await lastLog();
+      expect(log).to.include({ status: 'error', usageEstimated: true });
+      expect(log?.usage.outputTokens).to.be.within(100, 150);
+    });
+  }
+
+  it('estimates a whole call once, though it came in pieces', async () => {
+    const toolCalls = [{ name: 'read_file', arguments: { path: 'x'.repeat(400) } }];
+    world.upstream.script({ toolCalls, usage: null });
+    await take(world.agent, acme.request('go'));
+    expect((await lastLog())?.usage.outputTokens).to.be.within(100, 150);
+  });
+
   it('frees the conversation even where the end of a turn cannot be written', async () => {
     const { answer } = await take(world.agent, acme.request('first'));
     const { conversationId } = answer;
@@ -393,6 +434,48 @@ describe('a turn', () => {
       .to.include('third')
       .and.not.include('second');
     expect((await logs()).map(({ status }) => status)).to.have.members(['ok', 'ok', 'aborted']);
+  });
+
+  describe('whose end could not be written', () => {
+    /** Takes turns that are cut off while the tenant's file is out of reach. */
+    const leaveUnsettled = async (count: number): Promise<void> => {
+      const held = [];
+      for (let turn = 0; turn < count; turn += 1) held.push(await startHeld(1));
+      const { engine } = world.tenants;
+      const use = engine.use;
+      engine.use = () => Promise.reject(new Fault('tenant_unavailable', 'Out of reach.'));
+      for (const { client } of held) client.abort();
+      for (const { result } of held) await faultOf(() => result);
+      engine.use = use;
+    };
+    const codes = async () => (await logs()).map(({ errorCode }) => errorCode);
+
+    it('is logged as it was before any other begins, however many come at once', async () => {
+      await leaveUnsettled(3);
+      acme.identity.tenant.limits.max_concurrent_turns = 1;
+      await Promise.allSettled([1, 2, 3].map(() => take(world.agent, acme.request('next'))));
+      expect(await codes()).to.include.members(Array.from({ length: 3 }, () => 'client_closed_request'));
+      expect(await codes()).to.not.include('server_stopped');
+    });
+
+    it('is logged before its data are replaced', async () => {
+      await leaveUnsettled(2);
+      const reason = new Fault('tenant_unavailable', 'The data are being restored.');
+      await world.agent.paused(acme.identity.tenant.id, reason, async () => {
+        expect(await codes()).to.deep.equal(['client_closed_request', 'client_closed_request']);
+      });
+    });
+  });
+
+  it('under a key is waited for by a drain though its client has left, and is answered to who asks again', async () => {
+    const idempotency = { keyHash: 'a'.repeat(64), fingerprint: 'b'.repeat(64) };
+    const held = await startHeld(1, 'hello', { idempotency });
+    held.client.abort();
+    const drained = world.agent.drain(60_000);
+    held.gate.open();
+    await drained;
+    const again = await world.agent.begin(acme.request('hello', { idempotency }));
+    expect(again).to.deep.equal({ kind: 'replayed', answer: await held.result });
   });
 
   it('logs the provider’s figures of a whole answer that could not be stored', async () => {

@@ -56,6 +56,31 @@ describe('a command', () => {
     ]);
   });
 
+  it('shows on a terminal that it waits, where an answer takes longer than a second', async () => {
+    let answer = (): void => {};
+    const slow = createHttpServer((_, response) => {
+      const status = { latest_version: 1, files: 0, versions: [], quarantined: [] };
+      answer = () => response.end(JSON.stringify(status));
+    });
+    slow.listen(0, '127.0.0.1');
+    await once(slow, 'listening');
+    try {
+      const { port } = slow.address() as AddressInfo;
+      const shown: string[] = [];
+      const { code, stderr } = await cli(['status', '--url', `http://127.0.0.1:${port}`], {
+        env: { ADMIN_TOKEN: 'test-admin-token-0123456789' },
+        onScreen(text) {
+          shown.push(text);
+          answer();
+        },
+      });
+      expect(code, stderr).to.equal(0);
+      expect(shown).to.deep.equal(['\r\u001b[KWorking 1 s', '\r\u001b[K']);
+    } finally {
+      slow.close();
+    }
+  });
+
   it('makes no folder but for a first tenant', async () => {
     const env = { DATA_DIR: dataDir };
     expect((await cli(['status'], { env })).code).to.equal(3);

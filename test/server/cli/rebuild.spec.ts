@@ -52,6 +52,26 @@ describe('a lost control.db', () => {
     expect((await run('doctor')).stdout).to.include('0 findings');
   });
 
+  it('is known to be lost also when a command and a start of the server have made an empty one', async () => {
+    await run('tenant', 'create', 'Acme');
+    lose();
+    for (let count = 0; count < 2; count += 1) {
+      const { json, stderr } = await run('tenant', 'list', '--json');
+      expect(json.data).to.deep.equal([]);
+      expect(stderr).to.include('control.db is missing or empty');
+    }
+    const server = await startTestServer({ dataDir });
+    try {
+      expect((await server.admin.get('/api/v1/admin/tenants')).body.data, 'no demo').to.deep.equal([]);
+      await server.logged(({ msg }) => String(msg).startsWith('control.db is missing or empty'));
+    } finally {
+      await server.close();
+    }
+    const { code, json } = await run('doctor', '--rebuild-control', '--json');
+    expect([code, (json.tenants as Json[]).map(({ name }) => name)]).to.deep.equal([0, ['Acme']]);
+    expect((await run('tenant', 'list')).stderr).to.equal('');
+  });
+
   it('is not rebuilt where it is there, or where a server runs', async () => {
     await run('tenant', 'create', 'Acme');
     const there = await run('doctor', '--rebuild-control');

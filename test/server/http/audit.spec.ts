@@ -1,3 +1,5 @@
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { allEndpoints } from '../../../server/endpoints/index.ts';
 import { type Json, startTestServer, type TestServer } from '../../support/http.ts';
@@ -161,6 +163,23 @@ describe('the audit over HTTP', () => {
     for (const query of ['tenant_id=x', 'since=x', 'limit=0', 'cursor=x', 'who=x']) {
       expect((await server.admin.get(`${AUDIT}?${query}`)).status, query).to.equal(422);
     }
+  });
+
+  it('says what became of work that goes on for a while', async () => {
+    const changes = async (action: string, path: string, body: Json) => {
+      expect((await server.admin.post(path, body)).status).to.equal(200);
+      return (await rows(`action=${action}&limit=2`)).map((row) => row.changes);
+    };
+    expect(await changes('logs.prune', '/api/v1/admin/logs/prune', { days: 1 })).to.deep.equal([
+      { state: 'done', removed: 0 },
+      { state: 'begun', days: 1 },
+    ]);
+    const backups = join(server.dataDir, 'backups');
+    chmodSync(backups, 0o755);
+    expect(await changes('doctor.fix', '/api/v1/admin/doctor', { fix: true })).to.deep.equal([
+      { state: 'done', count: 1, fixed: ['permissions backups'] },
+      { state: 'begun' },
+    ]);
   });
 
   it('has no row for a call that is refused', async () => {

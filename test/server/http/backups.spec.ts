@@ -130,7 +130,9 @@ describe('backups', () => {
 
     it('are not there without a manifest: what a crash left is removed by the next one', async () => {
       await mkdir(folder(tenant.id), { recursive: true });
-      writeFileSync(folder(tenant.id, `${UNKNOWN}.db`), 'half');
+      for (const ending of ['db', 'db-journal', 'db.tmp', 'db.tmp-journal']) {
+        writeFileSync(folder(tenant.id, `${UNKNOWN}.${ending}`), 'half');
+      }
       writeFileSync(folder(tenant.id, `${UNKNOWN}.json.tmp`), '{');
       expect(await list()).to.deep.equal([]);
       expect((await download(UNKNOWN)).status).to.equal(404);
@@ -554,6 +556,25 @@ describe('backups', () => {
       expect((await run()).failed).to.equal(1);
       expect(await made()).to.deep.equal(['schedule']);
       await server.logged((line) => line.tenant_id === other.id && line.level === 'error');
+    });
+
+    it('go on where a manifest is damaged, which hides that backup alone and is named by doctor', async () => {
+      const { id: first } = await backUp();
+      const { id: damaged } = await backUp();
+      for (const text of ['null', '{"backup_id":']) {
+        writeFileSync(join(folder(tenant.id), `${damaged}.json`), text);
+        await say('something new');
+        expect((await run()).failed, text).to.equal(0);
+        expect((await list()).map(({ id }) => id))
+          .to.include(first)
+          .and.not.include(damaged);
+      }
+      expect(filesIn(folder(tenant.id))).to.include(`${damaged}.db`);
+      const { text } = await server.fetch('/api/v1/admin/doctor', {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${server.adminToken}` },
+      });
+      expect(text).to.match(new RegExp(`${damaged}\\.db".*"without_manifest"`));
     });
 
     it('leave what BACKUP_KEEP, _DAILY and _WEEKLY say', async () => {

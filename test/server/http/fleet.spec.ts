@@ -250,6 +250,9 @@ describe('the fleet', () => {
         checked: files.length,
         size_bytes: sizes.reduce((sum, size) => sum + size, 0),
       });
+      expect(done.versions).to.deep.equal([
+        { schema_version: TENANT_MIGRATIONS.length, files: files.length },
+      ]);
       expect(readdirSync(server.dataDir, { recursive: true }).sort()).to.deep.equal(before);
     });
 

@@ -127,7 +127,14 @@ describe('logs over HTTP', () => {
     expect((await post({ days: 0 })).status).to.equal(422);
     expect((await tenant.client.post('/api/v1/admin/logs/prune', {})).status).to.equal(401);
     const audited = rows((await server.admin.get('/api/v1/admin/audit?action=logs.prune')).body);
-    expect(audited.map(({ changes }) => changes)).to.deep.equal([{ days: 9 }, { days: 90 }, { days: 3 }]);
+    expect(audited.map(({ changes }) => changes)).to.deep.equal([
+      { state: 'done', removed: 1 },
+      { state: 'begun', days: 9 },
+      { state: 'done', removed: 0 },
+      { state: 'begun', days: 90 },
+      { state: 'done', removed: 1 },
+      { state: 'begun', days: 3 },
+    ]);
   });
 
   it('prunes from the command line, where a server runs and where none does', async () => {

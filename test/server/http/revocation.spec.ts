@@ -49,16 +49,17 @@ describe('a key that is revoked', () => {
     }
   });
 
-  it('cannot make itself another while its body is still on the way', async () => {
+  /** What a key gets that is revoked while the body of its request is on the way, and comes so much later. */
+  async function lateAnswer(target: 'keys' | 'chat', input: string, lateMs: number) {
     let passedMs = 0;
     const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + passedMs };
     const server = await startTestServer({ clock });
     try {
       const tenant = await server.createTenant();
+      const config = await server.createConfig(tenant.client);
       const { body } = await server.admin.post(`/api/v1/admin/tenants/${tenant.id}/keys`, { name: 'leaked' });
       const path = `/api/v1/admin/tenants/${tenant.id}/keys`;
-      const input = JSON.stringify({ name: 'for ever' });
-      const slow = httpRequest(`${server.url}/api/v1/keys`, {
+      const slow = httpRequest(`${server.url}/api/v1/${target === 'chat' ? `chat/${config}` : target}`, {
         method: 'POST',
         headers: {
           'X-API-Key': String(body.api_key),
@@ -72,14 +73,24 @@ describe('a key that is revoked', () => {
         ((await server.admin.get(path)).body.data as Json[]).find((key) => key.name === 'leaked');
       while ((await leaked())?.last_used_at === null);
       await server.admin.delete(`${path}/${body.id}`);
-      passedMs = 60_000;
+      passedMs = lateMs;
       slow.end(input.slice(5));
       const [response] = await once(slow, 'response');
       response.resume();
-      expect(response.statusCode).to.equal(401);
-      expect((await server.admin.get(path)).body.data).to.have.length(2);
+      const keys = (await server.admin.get(path)).body.data as Json[];
+      return { status: Number(response.statusCode), keys: keys.length };
     } finally {
       await server.stop();
     }
+  }
+
+  it('cannot make itself another while its body is on the way, however short that is', async () => {
+    const input = JSON.stringify({ name: 'for ever' });
+    expect(await lateAnswer('keys', input, 0)).to.deep.equal({ status: 401, keys: 2 });
+  });
+
+  it('begins no turn whose body was long on the way', async () => {
+    const input = JSON.stringify({ message: 'Hello' });
+    expect(await lateAnswer('chat', input, 60_000)).to.deep.equal({ status: 401, keys: 2 });
   });
 });

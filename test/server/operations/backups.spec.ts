@@ -4,9 +4,91 @@ import { expect } from 'chai';
 import { createBackups } from '../../../server/operations/backups.ts';
 import { createDisk } from '../../../server/operations/disk.ts';
 import { createInTurn } from '../../../server/operations/in-turn.ts';
-import { createFixture } from '../../control-plane/setup.ts';
-import { filesIn } from '../../support/files.ts';
+import { ADMIN, createFixture } from '../../control-plane/setup.ts';
+import { filesIn, filesWith } from '../../support/files.ts';
 import { startEngine, temporaryFolder } from '../../support/tenants.ts';
+
+describe('a copy of control.db', () => {
+  it('has no name that counts before it is whole, and leaves nothing where it fails', async () => {
+    const world = startEngine();
+    const fixture = createFixture();
+    const folder = temporaryFolder();
+    try {
+      const seen: string[][] = [];
+      let fails = true;
+      const backups = createBackups({
+        control: {
+          ...fixture.control,
+          async snapshot(target) {
+            const report = await fixture.control.snapshot(target);
+            seen.push(filesIn(folder.path));
+            if (fails) throw new Error('cut off');
+            return report;
+          },
+        },
+        engine: world.engine,
+        clock: fixture.clock,
+        ids: fixture.ids,
+        disk: createDisk(folder.path, 0),
+        inTurn: createInTurn(),
+        log: { error: () => {} },
+        folder: folder.path,
+        retention: { newest: 5, daily: 0, weekly: 0 },
+      });
+      expect(await backups.createOfControl(ADMIN).catch(String)).to.equal('Error: cut off');
+      expect(filesIn(folder.path)).to.deep.equal([]);
+      fails = false;
+      const { id } = await backups.createOfControl(ADMIN);
+      expect(seen.flat().filter((name) => name.endsWith('.db'))).to.deep.equal([]);
+      expect(filesIn(folder.path)).to.deep.equal([`control/${id}.db`, `control/${id}.json`]);
+    } finally {
+      await world.stop();
+      fixture.remove();
+      folder.remove();
+    }
+  });
+});
+
+describe('copies of control.db', () => {
+  it('are not begun while tenants are taken out of it: none keeps their names', async function () {
+    // Each piece of work on a file is a process of its own.
+    this.timeout(60_000);
+    const world = startEngine();
+    const fixture = createFixture();
+    const folder = temporaryFolder();
+    try {
+      const { tenant } = fixture.addTenant({ name: 'Zanzibar' });
+      const backups = createBackups({
+        control: fixture.control,
+        engine: world.engine,
+        clock: fixture.clock,
+        ids: fixture.ids,
+        disk: createDisk(folder.path, 0),
+        inTurn: createInTurn(),
+        log: { error: () => {} },
+        folder: folder.path,
+        retention: { newest: 9, daily: 0, weekly: 0 },
+      });
+      await backups.createOfControl(ADMIN);
+      expect(filesWith(folder.path, 'Zanzibar')).to.have.length(1);
+      fixture.control.beginPurge(tenant.id, ADMIN);
+      let copying: Promise<unknown> = Promise.resolve();
+      await backups.forget([tenant.id], async () => {
+        copying = backups.createOfControl(ADMIN);
+        // Longer than a copy takes to read all of it.
+        await fixture.control.snapshot(join(fixture.folder, 'meanwhile.db'));
+        fixture.control.forgetTenant(tenant.id);
+      });
+      await copying;
+      expect(filesIn(folder.path)).to.have.length(4);
+      expect(filesWith(folder.path, 'Zanzibar')).to.deep.equal([]);
+    } finally {
+      await world.stop();
+      fixture.remove();
+      folder.remove();
+    }
+  });
+});
 
 describe('a place reserved for a backup', () => {
   it('is empty again where the file in it cannot be made a backup', async () => {

@@ -30,10 +30,10 @@ describe('the room on the disk', () => {
       await Promise.all([codeOf(works[1] as Promise<void>), codeOf(works[3] as Promise<void>)]),
     ).to.deep.equal([FULL, FULL]);
     expect(begun).to.deep.equal([60, 40]);
-    expect(await codeOf(disk.requireRoom(1))).to.equal(FULL);
+    expect(await codeOf(disk.reserving(1, async () => {}))).to.equal(FULL);
     gate.open();
     await Promise.all([works[0], works[2]]);
-    expect(await codeOf(disk.requireRoom(100))).to.equal('done');
+    expect(await codeOf(disk.reserving(100, async () => {}))).to.equal('done');
   });
 
   it('is given back by work that fails, and by what was refused', async () => {
@@ -50,13 +50,13 @@ describe('the room on the disk', () => {
     await disk.reserving(0, async (room) => {
       await room.resize(100);
       expect(await codeOf(room.resize(101))).to.equal(FULL);
-      expect(await codeOf(disk.requireRoom(1))).to.equal(FULL);
+      expect(await codeOf(disk.reserving(1, async () => {}))).to.equal(FULL);
       await room.resize(30);
-      expect(await codeOf(disk.requireRoom(70))).to.equal('done');
+      expect(await codeOf(disk.reserving(70, async () => {}))).to.equal('done');
       free -= 80;
       expect(await codeOf(room.resize(30))).to.equal(FULL);
     });
     free += 80;
-    expect(await codeOf(disk.requireRoom(100))).to.equal('done');
+    expect(await codeOf(disk.reserving(100, async () => {}))).to.equal('done');
   });
 });

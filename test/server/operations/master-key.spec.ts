@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { newMasterKey, parseMasterKey } from '../../../control-plane/master-key.ts';
+import type { ControlPlane } from '../../../control-plane/types.ts';
 import { type MasterKeys, openMasterKeys, type RotationStep } from '../../../server/operations/master-key.ts';
 import { ADMIN, createFixture, type Fixture } from '../../control-plane/setup.ts';
 import { faultOf } from '../../support/faults.ts';
@@ -24,12 +25,14 @@ describe('the master key', () => {
     given?: string;
     previous?: string;
     atStep?: (step: RotationStep) => void;
+    /** What fails in control.db. */
+    broken?: Partial<ControlPlane>;
   }
   /** What a start of the server does. */
-  const start = ({ given, previous, atStep }: Given = {}): Promise<MasterKeys> => {
+  const start = ({ given, previous, atStep, broken = {} }: Given = {}): Promise<MasterKeys> => {
     fixture.reopen();
     return openMasterKeys({
-      control: fixture.control,
+      control: { ...fixture.control, ...broken },
       dataDir: fixture.folder,
       given: parseMasterKey(given ?? ''),
       previous: parseMasterKey(previous ?? ''),
@@ -84,12 +87,27 @@ describe('the master key', () => {
     expect((await faultOf(() => open())).code).to.equal('provider_not_configured');
   });
 
+  it('is missed also while nothing is sealed with it, and can be made anew', async () => {
+    writeFileSync(path(), 'not a key');
+    const keys = await start();
+    expect(warnings).to.have.length(1);
+    expect(await keys.isFileMissing()).to.equal(true);
+    expect((await faultOf(() => put())).code).to.equal('provider_not_configured');
+    await keys.rotate(ROTATE, ADMIN);
+    expect(await keys.isFileMissing()).to.equal(false);
+    put();
+    await start();
+    expect(open()).to.equal(KEY);
+  });
+
   it('can be given up together with what it has sealed', async () => {
     await start();
     put();
     rmSync(path());
     const keys = await start();
     expect(await keys.rotate({ dropUnopenable: true }, ADMIN)).to.deep.equal({ resealed: 0, dropped: 1 });
+    const [row] = fixture.control.listAudit({ tenantId: id }, { limit: 1, cursor: null }).data;
+    expect(row).to.include({ action: 'provider_key.delete', targetId: 'openai' });
     expect(await keys.isFileMissing()).to.equal(false);
     put();
     await start();
@@ -186,6 +204,23 @@ describe('the master key', () => {
     await start();
     expect(open()).to.equal(KEY);
     expect(warnings).to.have.length(1);
+  });
+
+  it('is rotated, and a server starts, also where the disk has no room to write control.db anew', async () => {
+    const full = () => {
+      throw new Error('full');
+    };
+    const keys = await start({ broken: { compact: full } });
+    put();
+    expect(await keys.rotate(ROTATE, ADMIN)).to.deep.equal({ resealed: 1, dropped: 0 });
+    expect(warnings).to.have.length(1);
+    const given = newMasterKey().encode();
+    await start({ given, previous: keyText(), broken: { resealProviderKeys: full } });
+    expect(warnings).to.have.length(2);
+    expect(open()).to.equal(KEY);
+    await start({ given, previous: keyText() });
+    await start({ given });
+    expect(open()).to.equal(KEY);
   });
 
   it('never stands in the audit', async () => {

@@ -27,6 +27,14 @@ describe('the retention of backups', () => {
     expect(ages).to.deep.equal([0, 1, 2, 13, 37, 61, 85, 109, 133, 277, 445]);
   });
 
+  it('leaves the days and weeks alone when the clock is ahead for a while', () => {
+    const backups = every(HOUR_MS, 24 * 60);
+    const keep = { newest: 3, daily: 7, weekly: 4 };
+    const inTime = new Set(expired(backups, keep, NOW));
+    const ahead = new Set(expired(backups, keep, NOW + 365 * DAY_MS));
+    expect(backups.filter((backup) => ahead.has(backup) && !inTime.has(backup))).to.deep.equal([]);
+  });
+
   it('does not count one that serves as both a day and a week twice', () => {
     const backups = every(DAY_MS, 3);
     expect(expired(backups, { newest: 1, daily: 7, weekly: 4 }, NOW)).to.deep.equal([]);

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { createUsageLedger, type UsageLedger } from '../../../server/operations/usage-ledger.ts';
 import { ADMIN, createFixture, type Fixture } from '../../control-plane/setup.ts';
 import { chat, configContent, ManualClock, startEngine, type TestEngine } from '../../support/tenants.ts';
+import { createGate } from '../../support/upstream.ts';
 
 const FIRST_PAGE = { limit: 100, cursor: null };
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -151,6 +152,54 @@ describe('the ledger of usage', () => {
     await ledger.recovered();
     expect(used).to.deep.equal([tenantId]);
     expect(turnsInControl()).to.equal(2);
+  });
+
+  it('makes up for a file that was put in place just before the process was killed', async () => {
+    ledger.start(true);
+    await ledger.recovered();
+    await takeTurn();
+    await ledger.flush();
+    const [inPlace, killed] = [createGate(), createGate()];
+    const replacing = ledger.replacing(tenantId, async () => {
+      // Others go on while the new file is made, which is as old as its making.
+      tenants.clock.advance(60_000);
+      fixture.sql('UPDATE usage_days SET turns = 7');
+      const made = tenants.clock.now() / 1000;
+      await tenants.engine.quiesce(tenantId);
+      for (const name of readdirSync(tenants.folder).filter((file) => file.endsWith('.db'))) {
+        utimesSync(join(tenants.folder, name), made, made);
+      }
+      tenants.clock.advance(60_000);
+      await ledger.flush();
+      inPlace.open();
+      await killed.pass();
+      throw new Error('killed');
+    });
+    await inPlace.pass();
+    const next = begin();
+    next.start(true);
+    await next.recovered();
+    expect(inControl()).to.deep.equal(await inFile());
+    killed.open();
+    expect(await replacing.catch(String)).to.equal('Error: killed');
+  });
+
+  it('makes up at the next start for a restored tenant that could not be summed up', async () => {
+    ledger.start(true);
+    await ledger.recovered();
+    await takeTurn();
+    await ledger.flush();
+    fixture.sql('UPDATE usage_days SET turns = 7');
+    fixture.sql("CREATE TRIGGER full BEFORE INSERT ON usage_days BEGIN SELECT RAISE(ABORT, 'full'); END");
+    await ledger.tryRebuild(tenantId);
+    fixture.sql('DROP TRIGGER full');
+    expect(turnsInControl()).to.equal(7);
+    await ledger.stop();
+    ledger.close();
+    ledger = begin();
+    ledger.start(true);
+    await ledger.recovered();
+    expect(inControl()).to.deep.equal(await inFile());
   });
 
   it('leaves to the next server what a command may not do', async () => {
