@@ -103,7 +103,8 @@ export function createAgent(parts: AgentParts): Agent {
   };
 }
 
-const turnLimits = (limits: TenantLimits): TurnLimits => ({
+/** A tenant's limits as its file is asked to keep them. */
+export const turnLimits = (limits: TenantLimits): TurnLimits => ({
   requestsPerMinute: limits.requests_per_minute,
   tokensPerMinute: limits.tokens_per_minute,
   concurrentTurns: limits.max_concurrent_turns,

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { SCOPES } from '../../control-plane/types.ts';
-import { id } from './common.ts';
+import type { WindowStanding } from '../../tenant-schema/store.ts';
+import { turnLimits } from '../agent/admission.ts';
+import { costUsd, id } from './common.ts';
 import { type Endpoint, tenantEndpoint } from './endpoint.ts';
 import { limits } from './tenants.ts';
 
@@ -9,7 +11,37 @@ const me = z.strictObject({
   key: z.strictObject({ id, name: z.string(), scopes: z.array(z.enum(SCOPES)) }),
 });
 
-export const meSchemas = { Me: me };
+const window = z
+  .strictObject({
+    limit: z.number(),
+    remaining: z.number(),
+    /** Seconds until all of it is there again, where nothing more is used. */
+    reset_seconds: z.number().int().nonnegative(),
+  })
+  .nullable();
+
+/** What of each limit is left; null where it is not set. */
+const limitStanding = z.strictObject({
+  requests: window,
+  tokens: window,
+  spend: z.strictObject({
+    /** UTC. */
+    month: z.string(),
+    limit_usd: costUsd,
+    spent_usd: z.number().nonnegative(),
+    /** Held for turns that run. */
+    reserved_usd: z.number().nonnegative(),
+  }),
+});
+
+const windowJson = (standing: WindowStanding | null): z.input<typeof window> =>
+  standing && {
+    limit: standing.limit,
+    remaining: standing.remaining,
+    reset_seconds: Math.ceil(standing.resetMs / 1000),
+  };
+
+export const meSchemas = { Me: me, LimitStanding: limitStanding };
 
 export const meEndpoints: Endpoint[] = [
   tenantEndpoint(
@@ -27,5 +59,32 @@ export const meEndpoints: Endpoint[] = [
       tenant: { id: tenant.id, name: tenant.name, status: 'active' as const, limits: tenant.limits },
       key: { id: key.id, name: key.name, scopes: key.scopes },
     }),
+  ),
+  tenantEndpoint(
+    {
+      name: 'getLimits',
+      group: 'Me',
+      method: 'GET',
+      path: '/api/v1/limits',
+      scope: 'read',
+      summary: 'How the rolling limits stand, and what this month has cost',
+      response: limitStanding,
+    },
+    async ({ identity: { tenant }, services: { engine } }) => {
+      const { standing, spend } = await engine.use(tenant.id, (store) => ({
+        standing: store.standing(turnLimits(tenant.limits)),
+        spend: store.spendOfMonth(),
+      }));
+      return {
+        requests: windowJson(standing.requests),
+        tokens: windowJson(standing.tokens),
+        spend: {
+          month: spend.month,
+          limit_usd: tenant.limits.monthly_spend_usd,
+          spent_usd: spend.spentMicroUsd / 1e6,
+          reserved_usd: spend.reservedMicroUsd / 1e6,
+        },
+      };
+    },
   ),
 ];

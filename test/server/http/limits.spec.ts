@@ -335,6 +335,26 @@ describe('limits over HTTP', () => {
     });
   });
 
+  it('tells a tenant what is left of each', async () => {
+    const tenant = await limited({ requests_per_minute: 3, monthly_spend_usd: 2 * TURN_USD });
+    const gate = createGate();
+    upstream.script({ text: 'Hello', usage: USAGE }, { text: 'Late', hold: gate });
+    await tenant.say();
+    const running = tenant.say();
+    await upstream.received(2);
+    const { body } = await tenant.client.get('/api/v1/limits');
+    expect(body.requests).to.deep.equal({ limit: 3, remaining: 1, reset_seconds: 60 });
+    expect(body.tokens).to.equal(null);
+    expect(body.spend).to.include({
+      month: '2026-03',
+      limit_usd: 2 * TURN_USD,
+      spent_usd: TURN_MICRO_USD / 1e6,
+    });
+    expect((body.spend as { reserved_usd: number }).reserved_usd).to.be.within(0.1, TURN_USD);
+    gate.open();
+    await running;
+  });
+
   it('uses nothing up where a turn is refused', async () => {
     const tenant = await limited({ requests_per_minute: 3, max_concurrent_turns: 1, monthly_spend_usd: 1 });
     const gate = createGate();
