@@ -116,11 +116,22 @@ export const backupEndpoints: Endpoint[] = [
       givesFile: 'resumable',
     },
     async ({ params, actor, services: { control, operations } }) => {
-      const { path, sha256, createdAt } = await operations.backups.get(params.id, params.backup_id);
       const { name } = control.getTenant(params.id);
-      const event = { action: 'backup.download', tenantId: params.id, targetId: params.backup_id } as const;
-      control.recordFileEvent(event, actor);
-      return new FileReply({ path, sha256, fileName: databaseName(name, createdAt), resumable: true });
+      const { path, sha256, createdAt, release } = await operations.backups.open(params.id, params.backup_id);
+      try {
+        const event = { action: 'backup.download', tenantId: params.id, targetId: params.backup_id } as const;
+        control.recordFileEvent(event, actor);
+      } catch (error) {
+        release();
+        throw error;
+      }
+      return new FileReply({
+        path,
+        sha256,
+        fileName: databaseName(name, createdAt),
+        resumable: true,
+        release: async () => release(),
+      });
     },
   ),
   adminEndpoint(

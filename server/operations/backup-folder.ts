@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import type { FileReport } from '../../tenant-schema/engine.ts';
 import { isId } from '../../tenant-schema/ids.ts';
+import { removeFile } from '../../tenant-schema/remove-file.ts';
 import { filling, syncFolder, writeWhole } from './disk.ts';
 
 export type BackupTrigger = 'manual' | 'schedule' | 'restore' | 'migration';
@@ -136,10 +137,31 @@ export function createBackupFolder(folder: string) {
     return writeWhole(manifestOf(owner, backup.id), `${JSON.stringify(manifest, null, 2)}\n`);
   };
 
+  /** By path, how many are reading it. */
+  const readers = new Map<string, number>();
+  const hold = (owner: string, id: string): (() => void) => {
+    const path = databaseOf(owner, id);
+    readers.set(path, (readers.get(path) ?? 0) + 1);
+    return () => {
+      const left = (readers.get(path) ?? 1) - 1;
+      if (left > 0) readers.set(path, left);
+      else readers.delete(path);
+    };
+  };
+  /** Whoever reads a file that loses its name goes on; of one that is removed piece by piece nothing would be left. */
+  const removeUnread = (path: string): Promise<void> =>
+    readers.has(path) ? rm(path, { force: true }) : removeFile(path);
+  const removeAll = async (owner: string): Promise<void> => {
+    const path = folderOf(owner);
+    const names = await readdir(path).catch(emptyWhereMissing);
+    for (const name of names.filter((one) => one.endsWith('.db'))) await removeUnread(join(path, name));
+    await rm(path, { recursive: true, force: true });
+  };
+
   const remove = async (owner: string, id: string): Promise<void> => {
     await rm(manifestOf(owner, id), { force: true });
     await syncFolder(folderOf(owner));
-    await rm(databaseOf(owner, id), { force: true });
+    await removeUnread(databaseOf(owner, id));
   };
 
   return {
@@ -157,7 +179,11 @@ export function createBackupFolder(folder: string) {
     outOfTurn,
     /** Makes a backup of a file that lies in its place, whole and on the disk. */
     publish,
+    /** Lets somebody read a backup that is there at this moment to its end, also where it is removed meanwhile. */
+    hold,
     remove,
+    /** Removes the folder of an owner with all that is in it. */
+    removeAll,
   };
 }
 

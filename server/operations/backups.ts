@@ -25,6 +25,8 @@ export interface Backups {
   list(tenantId: string, page: Page): Promise<Listing<Backup>>;
   /** @throws `not_found` for a tenant or a backup that is not there, or that is another tenant's. */
   get(tenantId: string, backupId: string): Promise<StoredBackup>;
+  /** As `get`, for whoever reads the file for long; to be told when that is over. */
+  open(tenantId: string, backupId: string): Promise<StoredBackup & { release(): void }>;
   /** The newest backup, whoever asked for it, tenant deleted or not. */
   latest(tenantId: string): Promise<Backup | null>;
   /** Copies control.db, whole and checked when this resolves. */
@@ -207,6 +209,13 @@ export function createBackups(parts: BackupParts): Backups {
       }
     });
 
+  const get: Backups['get'] = async (tenantId, backupId) => {
+    const { id: owner } = control.getTenant(tenantId);
+    const backup = isId(backupId) ? await stored.read(owner, backupId) : null;
+    if (!backup) throw notFound();
+    return { ...backup, path: stored.databaseOf(owner, backupId) };
+  };
+
   return {
     create,
     latest: stored.latest,
@@ -216,11 +225,10 @@ export function createBackups(parts: BackupParts): Backups {
       return listOf(owner, page);
     },
 
-    async get(tenantId, backupId) {
-      const { id: owner } = control.getTenant(tenantId);
-      const backup = isId(backupId) ? await stored.read(owner, backupId) : null;
-      if (!backup) throw notFound();
-      return { ...backup, path: stored.databaseOf(owner, backupId) };
+    get,
+    async open(tenantId, backupId) {
+      const backup = await get(tenantId, backupId);
+      return { ...backup, release: stored.hold(tenantId, backup.id) };
     },
 
     async createOfControl(actor) {
@@ -286,7 +294,7 @@ export function createBackups(parts: BackupParts): Backups {
     },
 
     async removeAll(tenantId) {
-      await rm(stored.folderOf(tenantId), { recursive: true, force: true });
+      await stored.removeAll(tenantId);
       await syncFolder(parts.folder);
     },
   };

@@ -1,10 +1,10 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Actor, ControlPlane } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
+import { removeFile } from '../../tenant-schema/remove-file.ts';
 import { type Disk, filling } from './disk.ts';
 
 /** A finished copy of a tenant's data, to be sent from the disk: nothing of the tenant is held meanwhile. */
@@ -67,7 +67,7 @@ export function createExports(parts: ExportParts): Exports {
       const path = join(parts.tmpFolder, `${exportId}.export`);
       const release = async (): Promise<void> => {
         try {
-          await rm(path, { force: true });
+          await removeFile(path);
         } finally {
           underWay.delete(id);
           end();

@@ -20,7 +20,7 @@ import type { UsageLedger } from './usage-ledger.ts';
 /** What an operator does with tenants as files. Knows no HTTP. */
 export interface Operations {
   tenants: TenantOperations;
-  backups: Pick<Backups, 'create' | 'list' | 'get' | 'createOfControl' | 'listOfControl'>;
+  backups: Pick<Backups, 'create' | 'list' | 'open' | 'createOfControl' | 'listOfControl'>;
   exports: Exports;
   /** Brings one tenant's file to the latest schema; what it was is a backup then, where tables were rewritten. */
   migrate(tenantId: string): Promise<void>;

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type {
@@ -15,6 +14,7 @@ import type {
 import type { FileReport, TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
+import { removeFile } from '../../tenant-schema/remove-file.ts';
 import type { Agent } from '../agent/agent.ts';
 import type { Backups } from './backups.ts';
 import { type Disk, filling } from './disk.ts';
@@ -158,7 +158,7 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
         });
       } finally {
         uploads -= 1;
-        await rm(path, { force: true });
+        await removeFile(path);
       }
     },
 

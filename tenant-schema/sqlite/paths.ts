@@ -2,6 +2,7 @@ import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import { copyFile, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isId } from '../ids.ts';
+import { removeFile } from '../remove-file.ts';
 import { hashFile } from './single-file.ts';
 
 const ENDING = '.db';
@@ -114,7 +115,7 @@ const isAcrossDevices = (error: unknown): boolean =>
 
 /** Removes a database that no connection of this process has open: closing any descriptor of it would drop SQLite's locks. */
 export async function removeDatabase(path: string): Promise<void> {
-  for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(path + suffix, { force: true });
+  for (const suffix of ['', '-wal', '-shm', '-journal']) await removeFile(path + suffix);
 }
 
 /** Whether something has this name; a link that leads nowhere has one. */

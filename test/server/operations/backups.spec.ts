@@ -1,4 +1,13 @@
-import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { createBackups } from '../../../server/operations/backups.ts';
@@ -117,6 +126,44 @@ describe('a place reserved for a backup', () => {
       expect(error).to.have.property('code', 'EISDIR');
       rmdirSync(inTheWay);
       expect(filesIn(folder.path)).to.deep.equal([]);
+    } finally {
+      await world.stop();
+      fixture.remove();
+      folder.remove();
+    }
+  });
+});
+
+describe('a backup that is being read', () => {
+  it('is read to its end though it is removed meanwhile, however large it is', async function () {
+    this.timeout(60_000);
+    const world = startEngine();
+    const fixture = createFixture();
+    const folder = temporaryFolder();
+    try {
+      const { tenant } = fixture.addTenant({ name: 'Acme' });
+      await world.engine.create({ id: tenant.id, name: 'Acme' });
+      const backups = createBackups({
+        control: fixture.control,
+        engine: world.engine,
+        clock: fixture.clock,
+        ids: fixture.ids,
+        disk: createDisk(folder.path, 0),
+        inTurn: createInTurn(),
+        log: { error: () => {} },
+        folder: folder.path,
+        retention: { newest: 5, daily: 0, weekly: 0 },
+      });
+      const { id } = await backups.create(tenant.id, 'manual', ADMIN);
+      const { path, release } = await backups.open(tenant.id, id);
+      // Of a size that would be removed piece by piece.
+      truncateSync(path, 20 * 1024 * 1024);
+      const file = openSync(path, 'r');
+      await backups.removeAll(tenant.id);
+      expect(existsSync(path)).to.equal(false);
+      expect(fstatSync(file).size).to.equal(20 * 1024 * 1024);
+      closeSync(file);
+      release();
     } finally {
       await world.stop();
       fixture.remove();
