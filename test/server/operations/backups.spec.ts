@@ -10,12 +10,32 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import type { ControlPlane } from '../../../control-plane/types.ts';
 import { createBackups } from '../../../server/operations/backups.ts';
 import { createDisk } from '../../../server/operations/disk.ts';
 import { createInTurn } from '../../../server/operations/in-turn.ts';
-import { ADMIN, createFixture } from '../../control-plane/setup.ts';
+import { ADMIN, createFixture, type Fixture } from '../../control-plane/setup.ts';
 import { filesIn, filesWith } from '../../support/files.ts';
-import { startEngine, temporaryFolder } from '../../support/tenants.ts';
+import { startEngine, type TestEngine, temporaryFolder } from '../../support/tenants.ts';
+
+/** Backups over real files, with a control plane that a test may have tampered with. */
+const backupsOf = (
+  { engine }: TestEngine,
+  { clock, ids, control: untouched }: Fixture,
+  folder: string,
+  control: ControlPlane = untouched,
+) =>
+  createBackups({
+    control,
+    engine,
+    clock,
+    ids,
+    disk: createDisk(folder, 0),
+    inTurn: createInTurn(),
+    log: { error: () => {} },
+    folder,
+    retention: { newest: 9, daily: 0, weekly: 0 },
+  });
 
 describe('a copy of control.db', () => {
   it('has no name that counts before it is whole, and leaves nothing where it fails', async () => {
@@ -25,24 +45,14 @@ describe('a copy of control.db', () => {
     try {
       const seen: string[][] = [];
       let fails = true;
-      const backups = createBackups({
-        control: {
-          ...fixture.control,
-          async snapshot(target) {
-            const report = await fixture.control.snapshot(target);
-            seen.push(filesIn(folder.path));
-            if (fails) throw new Error('cut off');
-            return report;
-          },
+      const backups = backupsOf(world, fixture, folder.path, {
+        ...fixture.control,
+        async snapshot(target) {
+          const report = await fixture.control.snapshot(target);
+          seen.push(filesIn(folder.path));
+          if (fails) throw new Error('cut off');
+          return report;
         },
-        engine: world.engine,
-        clock: fixture.clock,
-        ids: fixture.ids,
-        disk: createDisk(folder.path, 0),
-        inTurn: createInTurn(),
-        log: { error: () => {} },
-        folder: folder.path,
-        retention: { newest: 5, daily: 0, weekly: 0 },
       });
       expect(await backups.createOfControl(ADMIN).catch(String)).to.equal('Error: cut off');
       expect(filesIn(folder.path)).to.deep.equal([]);
@@ -67,17 +77,7 @@ describe('copies of control.db', () => {
     const folder = temporaryFolder();
     try {
       const { tenant } = fixture.addTenant({ name: 'Zanzibar' });
-      const backups = createBackups({
-        control: fixture.control,
-        engine: world.engine,
-        clock: fixture.clock,
-        ids: fixture.ids,
-        disk: createDisk(folder.path, 0),
-        inTurn: createInTurn(),
-        log: { error: () => {} },
-        folder: folder.path,
-        retention: { newest: 9, daily: 0, weekly: 0 },
-      });
+      const backups = backupsOf(world, fixture, folder.path);
       await backups.createOfControl(ADMIN);
       expect(filesWith(folder.path, 'Zanzibar')).to.have.length(1);
       fixture.control.beginPurge(tenant.id, ADMIN);
@@ -106,17 +106,7 @@ describe('a place reserved for a backup', () => {
     const folder = temporaryFolder();
     try {
       const { tenant } = fixture.addTenant();
-      const backups = createBackups({
-        control: fixture.control,
-        engine: world.engine,
-        clock: fixture.clock,
-        ids: fixture.ids,
-        disk: createDisk(folder.path, 0),
-        inTurn: createInTurn(),
-        log: { error: () => {} },
-        folder: folder.path,
-        retention: { newest: 1, daily: 0, weekly: 0 },
-      });
+      const backups = backupsOf(world, fixture, folder.path);
       const place = await backups.reserve(tenant.id);
       writeFileSync(place.path, 'whole');
       const inTheWay = join(folder.path, tenant.id, `${place.id}.json.tmp`);
@@ -143,17 +133,7 @@ describe('a backup that is being read', () => {
     try {
       const { tenant } = fixture.addTenant({ name: 'Acme' });
       await world.engine.create({ id: tenant.id, name: 'Acme' });
-      const backups = createBackups({
-        control: fixture.control,
-        engine: world.engine,
-        clock: fixture.clock,
-        ids: fixture.ids,
-        disk: createDisk(folder.path, 0),
-        inTurn: createInTurn(),
-        log: { error: () => {} },
-        folder: folder.path,
-        retention: { newest: 5, daily: 0, weekly: 0 },
-      });
+      const backups = backupsOf(world, fixture, folder.path);
       const { id } = await backups.create(tenant.id, 'manual', ADMIN);
       const { path, release } = await backups.open(tenant.id, id);
       // Of a size that would be removed piece by piece.
