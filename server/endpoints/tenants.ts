@@ -24,7 +24,12 @@ const limitFields = {
   tokens_per_minute: count,
   max_concurrent_turns: count,
   /** The sum is kept in whole micro-dollars, which bounds it. */
-  monthly_spend_usd: z.number().nonnegative().max(1e9).nullable(),
+  monthly_spend_usd: z
+    .number()
+    .nonnegative()
+    .max(1e9)
+    .refine((usd) => Math.abs(usd * 1e6 - Math.round(usd * 1e6)) < 1e-3, 'must have at most 6 decimals')
+    .nullable(),
   storage_bytes_max: count,
 };
 export const limits = z.strictObject({ ...limitFields, providers: z.array(z.string()).nullable() });

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { FaultCode } from '../../tenant-schema/fault.ts';
 import { DATABASE_TYPE, type Endpoint } from '../endpoints/endpoint.ts';
 import { IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_CHARS_MAX } from '../endpoints/idempotency.ts';
+import { RATE_LIMIT_HEADERS } from '../endpoints/rate-limit.ts';
 import { PROBLEMS } from './problem.ts';
 
 type Json = Record<string, unknown>;
@@ -26,6 +27,21 @@ function faultsOf(endpoint: Endpoint): FaultCode[] {
   return [...new Set(codes)];
 }
 
+/** The codes whose answers say when to come again. */
+const COME_AGAIN: readonly FaultCode[] = [
+  'rate_limited',
+  'concurrency_limited',
+  'budget_exceeded',
+  'conversation_busy',
+  'idempotency_in_progress',
+  'upstream_rate_limited',
+  'overloaded',
+];
+/** The codes whose answers tell how the rolling limits stand. */
+const LIMITED: readonly FaultCode[] = ['rate_limited', 'concurrency_limited', 'budget_exceeded'];
+const headersOf = (names: readonly string[]): Json =>
+  Object.fromEntries(names.map((name) => [name, { schema: { type: 'string' } }]));
+
 /** Error answers, grouped by status since that is how the format has them. */
 function problemResponses(endpoint: Endpoint): Json {
   const codes = faultsOf(endpoint);
@@ -38,6 +54,10 @@ function problemResponses(endpoint: Endpoint): Json {
           .filter((code) => PROBLEMS[code].status === status)
           .map((code) => `\`${code}\`: ${PROBLEMS[code].title}`)
           .join('\n\n'),
+        ...problemHeaders(
+          endpoint,
+          codes.filter((code) => PROBLEMS[code].status === status),
+        ),
         content: { 'application/problem+json': { schema: ref('Problem') } },
       },
     ]),
@@ -58,6 +78,15 @@ function pathSchema(given: z.ZodType | undefined): Json {
   if (!given) return { type: 'string', format: 'uuid' };
   const { $schema: _, ...schema } = z.toJSONSchema(given, { io: 'input' });
   return schema;
+}
+
+/** What such an answer may carry beside its body. */
+function problemHeaders(endpoint: Endpoint, codes: readonly FaultCode[]): Json {
+  const names = [
+    ...(codes.some((code) => COME_AGAIN.includes(code)) ? ['Retry-After'] : []),
+    ...(endpoint.idempotent && codes.some((code) => LIMITED.includes(code)) ? RATE_LIMIT_HEADERS : []),
+  ];
+  return names.length > 0 ? { headers: headersOf(names) } : {};
 }
 
 function parameters(endpoint: Endpoint): Json[] {
@@ -167,7 +196,10 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
       },
     };
     const content = { 'application/json': { schema: ref(nameOf(response)) }, ...streamed };
-    return { description: endpoint.status === 201 ? 'Made' : 'The answer', content };
+    const headers = endpoint.idempotent && {
+      headers: headersOf(['Idempotent-Replayed', ...RATE_LIMIT_HEADERS]),
+    };
+    return { description: endpoint.status === 201 ? 'Made' : 'The answer', ...headers, content };
   };
 
   const operation = (endpoint: Endpoint): Json => {

@@ -77,7 +77,10 @@ export function limitVerbs(context: StoreContext): LimitVerbs {
       found.push({
         code: 'concurrency_limited',
         limit: 'max_concurrent_turns',
-        sentence: `This tenant may run ${concurrentTurns} turns at once, and as many are running; wait for the end of one.`,
+        sentence:
+          concurrentTurns === 0
+            ? 'This tenant may run no turn.'
+            : `This tenant may run ${concurrentTurns} turns at once, and as many are running; wait for the end of one.`,
         waitMs: concurrentTurns === 0 ? null : SOON_MS,
       });
     }
@@ -152,7 +155,9 @@ function spendObstacle(
       'This model has no price, and without one a limit on what is spent cannot be kept.',
     );
   }
-  if (spentMicroUsd + reservedMicroUsd + costMicroUsdMax <= limitMicroUsd) return null;
+  // What costs nothing exceeds nothing, also where a limit was set below what is spent.
+  if (costMicroUsdMax === 0 || spentMicroUsd + reservedMicroUsd + costMicroUsdMax <= limitMicroUsd)
+    return null;
   const end = monthEnd(now);
   const waitMs =
     costMicroUsdMax > limitMicroUsd

@@ -328,7 +328,28 @@ describe('limits over HTTP', () => {
       expect(upstream.requests[2]?.body).to.not.have.any.keys('max_tokens', 'max_completion_tokens');
     });
 
-    it('costs nothing at the embedded provider', async () => {
+    it('costs nothing at the embedded provider, which is admitted whatever was spent', async () => {
+      const tenant = await limited({}, {});
+      expect((await tenant.say()).status).to.equal(200);
+      await server.admin.patch(`/api/v1/admin/tenants/${tenant.id}`, { limits: { monthly_spend_usd: 0 } });
+      const demo = await server.createConfig(tenant.client, { name: 'Demo' });
+      expect((await tenant.client.chat(demo, { message: 'Hi' })).status).to.equal(200);
+      expect((await tenant.say()).body.code).to.equal('budget_exceeded');
+    });
+
+    it('is a number of micro-dollars', async () => {
+      for (const usd of [0.0000001, 0.1234567, -1]) {
+        const reply = await server.admin.post('/api/v1/admin/tenants', {
+          name: 'Acme',
+          limits: { monthly_spend_usd: usd },
+        });
+        expect(reply.status, String(usd)).to.equal(422);
+      }
+      for (const usd of [0.000001, 0.1, 12.345678, 999_999_999.999999])
+        await limited({ monthly_spend_usd: usd });
+    });
+
+    it('costs nothing at the embedded provider from the beginning', async () => {
       const tenant = await limited({ monthly_spend_usd: 0 }, { provider: 'demo', model: 'demo' });
       const reply = await tenant.say();
       expect([reply.status, reply.body.cost_usd]).to.deep.equal([200, 0]);
