@@ -225,6 +225,13 @@ export function createAdminTokens(
       const token = write(() => {
         // To hash it takes a while: whoever was revoked meanwhile must not be left with another token.
         if (selectOne.get({ id: actor.id })?.revokedAt != null) throw revoked();
+        const same = db
+          .select({ id: adminTokens.id })
+          .from(adminTokens)
+          .where(and(eq(adminTokens.name, name), isNull(adminTokens.revokedAt)))
+          .get();
+        // A name is what the audit says of who did something.
+        if (same) throw new Fault('already_exists', `There is an admin token of the name "${name}".`);
         return insert({ ...made, name, role }, actor);
       });
       return { token, secret };

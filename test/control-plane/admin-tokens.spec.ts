@@ -325,6 +325,14 @@ describe('admin tokens', () => {
     expect((await rejection(create('admin', 'owner'))).code).to.equal('already_exists');
   });
 
+  it('have each a name of its own, which is free again once it is revoked', async () => {
+    await create('Ben', 'owner');
+    const { token } = await create('Ada', 'auditor');
+    expect((await rejection(create('Ada', 'operator'))).code).to.equal('already_exists');
+    fixture.control.revokeAdminToken(token.id, ADMIN);
+    expect((await create('Ada', 'operator')).secret).to.be.a('string');
+  });
+
   it('are not kept out by 1,000 wrong ones from the same address, which argon2 hardly sees', async () => {
     await fixture.control.setAdminToken(TOKEN);
     const { secret } = await create('Ada', 'operator');

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
 import { allEndpoints } from '../../../server/endpoints/index.ts';
 import { type Client, type Json, startTestServer, type TestServer } from '../../support/http.ts';
@@ -19,15 +20,15 @@ describe('admin tokens', () => {
       headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
       ...(body && { body: JSON.stringify(body) }),
     });
-  const create = async (role: string, client: Client = server.admin, name = `a ${role}`) => {
+  const create = async (role: string, client: Client = server.admin, name = `${role} ${randomUUID()}`) => {
     const { status, body, text } = await client.post(TOKENS, { name, role });
     expect(status, text).to.equal(201);
     return { id: String(body.id), token: String(body.token), body };
   };
 
   it('are made with a name and a role, shown once, listed and revoked', async () => {
-    const { id, token, body } = await create('operator');
-    expect(body).to.include({ name: 'a operator', role: 'operator', last_used_at: null, revoked_at: null });
+    const { id, token, body } = await create('operator', server.admin, 'Ada');
+    expect(body).to.include({ name: 'Ada', role: 'operator', last_used_at: null, revoked_at: null });
     expect((await withToken(token, 'GET', '/api/v1/admin/tenants')).status).to.equal(200);
     const listed = await server.admin.get(TOKENS);
     expect(listed.text).not.to.include(token);
