@@ -18,12 +18,16 @@ import { backUpSome, exportTwo, populate, purgeAll } from './population.ts';
 const ROUNDS = Number(process.env.CRASH_ROUNDS ?? 5);
 /** In the name of the test, and so in each failure; set it to see that one again. */
 const SEED = Number(process.env.CRASH_SEED ?? Date.now() % 1_000_000);
-/** The server is killed at most so long after all operations have begun, in which most of them end; */
+/** The server is killed at most so long after all operations have begun, in which most of them end; or, for those that need a new process, later; */
 const KILL_MS_MAX = 400;
+const KILL_LATE_MS_MAX = 8_000;
 /** or so soon that even the shortest are cut off. */
 const KILL_SOON_MS_MAX = 20;
-const killAfterMs = (random: Random): number =>
-  random(1 + (random(3) === 0 ? KILL_SOON_MS_MAX : KILL_MS_MAX));
+/** Mostly while much is under way; now and then so late that also what needs a new process is done. */
+const killAfterMs = (random: Random): number => {
+  const kind = random(6);
+  return random(1 + (kind < 2 ? KILL_SOON_MS_MAX : kind < 5 ? KILL_MS_MAX : KILL_LATE_MS_MAX));
+};
 const HOLD = 'never answered';
 
 describe('a server that is killed during operations', () => {
