@@ -22,8 +22,9 @@ const MESSAGE_TOKENS_MAX = 128;
 const TOOL_TOKENS_MAX = 128;
 /** What providers put before a request of their own: who the model is, or what day. */
 const PREAMBLE_TOKENS_MAX = 256;
-/** Grok is told some 700 tokens before each request. */
-const XAI_PREAMBLE_TOKENS_MAX = 1024;
+/** Grok is told some 700 tokens before each request, whoever passes it on. */
+const GROK_PREAMBLE_TOKENS_MAX = 1024;
+const GROK_PROVIDERS = ['xai', 'openrouter'];
 /** How tools are called, some hundred tokens. */
 const TOOLS_PREAMBLE_TOKENS_MAX = 1792;
 /** Schemas may be written out again, with blanks between and other letters escaped. */
@@ -37,7 +38,7 @@ export const inputSizeOf = (config: Config, system: string, size: TurnSize): Inp
   messages: 1 + size.historyMessages + size.inputMessages,
   tools: config.toolsConfig.length,
   preambleTokens:
-    (config.modelConfig.provider === 'xai' ? XAI_PREAMBLE_TOKENS_MAX : PREAMBLE_TOKENS_MAX) +
+    (GROK_PROVIDERS.includes(config.modelConfig.provider) ? GROK_PREAMBLE_TOKENS_MAX : PREAMBLE_TOKENS_MAX) +
     (config.toolsConfig.length > 0 ? TOOLS_PREAMBLE_TOKENS_MAX : 0),
 });
 

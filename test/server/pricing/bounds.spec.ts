@@ -43,7 +43,9 @@ describe('the bound of the input', () => {
       );
     expect(asks({})).to.be.at.least(300);
     // Grok puts about 700 tokens before each request, Claude up to about 700 where there are tools.
-    expect(asks({ modelConfig: { provider: 'xai', model: 'grok' } })).to.be.at.least(1000);
+    for (const provider of ['xai', 'openrouter']) {
+      expect(asks({ modelConfig: { provider, model: 'x-ai/grok' } }), provider).to.be.at.least(1000);
+    }
     expect(asks({ toolsConfig: ['look'] })).to.be.at.least(2000);
   });
 
