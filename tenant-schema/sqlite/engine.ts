@@ -1,18 +1,19 @@
 import { lstatSync } from 'node:fs';
-import { lstat, open as openFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import type { UsageDay } from '../store.ts';
+import { createBlankFiles } from './blank-file.ts';
 import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
 import { isBroken, isDamage, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
 import { createFileWorker, type FileWorker, JobEndedError } from './file-worker.ts';
 import { createContext } from './handle.ts';
 import { requireLatest, requireOurs } from './known-schema.ts';
-import { TENANT_APPLICATION_ID, TENANT_MIGRATIONS } from './migrations.ts';
-import { defineMigrations, type Migrations, migrate, OlderDatabaseError } from './migrator.ts';
+import { TENANT_MIGRATIONS } from './migrations.ts';
+import { defineMigrations, type Migrations, OlderDatabaseError } from './migrator.ts';
 import { createNewFiles } from './new-files.ts';
 import {
   isTaken,
@@ -82,6 +83,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     migrations,
     importTimeoutMs: options.importTimeoutMs ?? IMPORT_TIMEOUT_MS,
   });
+  const makeBlank = createBlankFiles(migrations, clock);
   const workerFor = (kind: keyof typeof CHILDREN): FileWorker =>
     createFileWorker({
       childrenMax: CHILDREN[kind],
@@ -255,25 +257,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   return {
     create: ({ id, name }) =>
       build(paths.of(id), async (unfinished) => {
-        // Made by us first, for its mode; SQLite gives the -wal the mode of its database.
-        await (await openFile(unfinished, 'wx', 0o600)).close();
-        const db = openDatabase(unfinished, {
-          mustExist: true,
-          synchronous: 'NORMAL',
-          accept(file) {
-            // The next line writes to the file already, with fsyncs that nobody needs yet.
-            file.pragma('synchronous = OFF');
-            // So that pages can be given back to the disk; afterwards SQLite does not hear of it any more.
-            file.pragma('auto_vacuum = INCREMENTAL');
-          },
-        });
-        try {
-          const now = clock.now();
-          migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now });
-          db.prepare('INSERT INTO tenant (id, name, created_at) VALUES (?, ?, ?)').run(id, name, now);
-        } finally {
-          closeDatabase(db);
-        }
+        makeBlank(unfinished, { id, name });
         await syncToDisk(unfinished);
       }),
 
