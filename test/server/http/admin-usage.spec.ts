@@ -143,9 +143,7 @@ describe('the usage of all tenants over HTTP', () => {
   it('is whole after a restart', async () => {
     const acme = await busy(3);
     await server.close();
-    const again = await startTestServer({ dataDir: server.dataDir });
-    server.close = again.close;
-    server.admin = again.admin;
+    server = await startTestServer({ dataDir: server.dataDir });
     expect(await turnsOf(acme.id)).to.deep.equal([3]);
   });
 });
