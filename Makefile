@@ -1,6 +1,6 @@
 # Everything a person needs is here: `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help start dev build test check bench test-fuzz test-crash test-start restic clean
+.PHONY: help start dev build test check bench bench-quick test-fuzz test-crash test-start restic clean
 .SUFFIXES:
 
 BIN := node_modules/.bin
@@ -35,14 +35,18 @@ test-fuzz: node_modules/.installed ## Import thousands of damaged files (some mi
 test-start: node_modules/.installed ## Run "make start" in a fresh clone of the last commit
 	@NODE_ENV=test $(BIN)/mocha --timeout 900000 test/fresh-clone/make-start.ts
 
-bench: dist/.built ## Measure the goals of docs/performance.md (some minutes; BENCH_SCALE=0.1 for a short run)
+bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (some minutes; BENCH_SCALE=0.1 for a short run)
+	@node --import tsx bench/turn.ts
 	@node --import tsx bench/snapshot-neighbours.ts
 	@node --import tsx bench/fleet.ts
 	@node --import tsx bench/logs.ts
 	@node --import tsx bench/turn-cpu.ts
 
+bench-quick: dist/.built bench/node_modules/.installed ## Measure a turn beside the same done by hand and Portkey (half a minute)
+	@node --import tsx bench/turn.ts --quick
+
 clean: ## Remove what was built and installed; never touches data/
-	rm -rf dist node_modules
+	rm -rf dist node_modules bench/node_modules
 
 # Tests take backups away with it and bring them back.
 restic:
@@ -53,6 +57,11 @@ restic:
 # Stamps make the second start quick. NODE_ENV=production would leave out the compiler, hence --include=dev.
 node_modules/.installed: package.json package-lock.json
 	npm ci --include=dev --no-audit --no-fund
+	@touch $@
+
+# Those we are compared with, which the server itself does not need. Their install scripts are not run.
+bench/node_modules/.installed: bench/package.json bench/package-lock.json
+	npm ci --prefix bench --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 dist/.built: node_modules/.installed tsconfig.json tsconfig.build.json $(SOURCES)

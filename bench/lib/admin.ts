@@ -1,11 +1,11 @@
 import { createReadStream } from 'node:fs';
 import { request } from 'undici';
-import type { Target } from './load.ts';
+import type { ChatTarget } from './load.ts';
 
 /** Calls of a running server's API that set a benchmark up. */
 export interface Admin {
   /** A tenant with one config that asks `openai`. */
-  makeChatter(name: string, limits?: object): Promise<Target & { tenantId: string }>;
+  makeChatter(name: string, limits?: object): Promise<ChatTarget & { tenantId: string }>;
   /** A tenant out of a file; gives its id. */
   importTenant(path: string): Promise<string>;
   /** Closes a tenant's file. */

@@ -31,3 +31,9 @@ export function verdictOf(ratios: readonly number[], max: number): Verdict {
   if (quantile(ratios, 0.75) <= max) return 'met';
   return quantile(ratios, 0.25) > max ? 'missed' : 'unclear';
 }
+
+/** Whether a ratio stays at or above `min`, told as carefully. */
+export function verdictAtLeast(ratios: readonly number[], min: number): Verdict {
+  if (quantile(ratios, 0.25) >= min) return 'met';
+  return quantile(ratios, 0.75) < min ? 'missed' : 'unclear';
+}

@@ -18,9 +18,17 @@ export interface Bench {
   /** Starts a file of `bench/lib` and gives a way to ask it. */
   worker(file: string, options: StartOptions): Worker;
   /** Starts the compiled server and resolves when it listens. */
-  server(options: StartOptions & { main?: string | undefined }): Promise<{ url: string; pid: number }>;
+  server(options: StartOptions & { main?: string | undefined }): Promise<Listening>;
+  /** Starts another program, by what node is told; resolves when it has said `listening on`, a space and its address. */
+  program(args: string[], options: StartOptions): Promise<Listening>;
   /** Ends every process, waits for that, and removes the folder. */
   end(): Promise<void>;
+}
+
+/** A server that runs. */
+export interface Listening {
+  url: string;
+  pid: number;
 }
 
 /** A process that answers one message at a time. */
@@ -78,18 +86,8 @@ export function startBench(): Bench {
       };
     },
 
-    async server(options) {
-      const child = start([options.main ?? 'dist/server/main.js'], options, false);
-      let output = '';
-      return new Promise((resolve, reject) => {
-        child.stdout?.on('data', (chunk: Buffer) => {
-          output += chunk.toString();
-          const url = /listening on (http:\S+)/.exec(output)?.[1];
-          if (url) resolve({ url, pid: child.pid ?? -1 });
-        });
-        child.once('exit', (code) => reject(new Error(`the server ended with ${code}: ${output}`)));
-      });
-    },
+    server: (options) => listening(start([options.main ?? 'dist/server/main.js'], options, false)),
+    program: (args, options) => listening(start(args, options, false)),
 
     async end() {
       await Promise.all(
@@ -105,6 +103,18 @@ export function startBench(): Bench {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+function listening(child: ChildProcess): Promise<Listening> {
+  let output = '';
+  return new Promise((resolve, reject) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+      const url = /listening on (http:\S+)/.exec(output)?.[1];
+      if (url) resolve({ url, pid: child.pid ?? -1 });
+    });
+    child.once('exit', (code) => reject(new Error(`the server ended with ${code}: ${output}`)));
+  });
 }
 
 /** A worker's own side: answers each message with what `work` makes of it, until the bench is gone. */
