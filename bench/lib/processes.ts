@@ -9,6 +9,8 @@ export interface StartOptions {
   /** A list such as `0` or `1-3`; null lets the system choose. */
   cpus: string | null;
   env?: Record<string, string>;
+  /** Loads `probe.mjs` into it, for `Bench.probe`. */
+  probed?: boolean;
 }
 
 /** The processes and folders of one benchmark; what it made is gone when it ends, however it ends. */
@@ -21,6 +23,10 @@ export interface Bench {
   server(options: StartOptions & { main?: string | undefined }): Promise<Listening>;
   /** Starts another program, by what node is told; resolves when it has said `listening on`, a space and its address. */
   program(args: string[], options: StartOptions): Promise<Listening>;
+  /** Asks a process that was started with `probed`. */
+  probe(pid: number): Promise<Probe>;
+  /** Ends one process and waits for that. */
+  stop(pid: number): Promise<void>;
   /** Ends every process, waits for that, and removes the folder. */
   end(): Promise<void>;
 }
@@ -29,6 +35,14 @@ export interface Bench {
 export interface Listening {
   url: string;
   pid: number;
+}
+
+export interface Probe {
+  /** Since the last time: how late the event loop was, but for one in a hundred of its looks at the clock. */
+  loopDelayP99Ms: number;
+  residentBytes: number;
+  /** What the program keeps, after a garbage collection. */
+  heldBytes: number;
 }
 
 /** A process that answers one message at a time. */
@@ -42,6 +56,7 @@ export interface Worker {
 export type Reply = { result: unknown } | { error: string };
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const PROBE = fileURLToPath(new URL('./probe.mjs', import.meta.url));
 const END_MS_MAX = 20_000;
 
 export function startBench(): Bench {
@@ -50,7 +65,7 @@ export function startBench(): Bench {
   const hasTaskset = spawnSync('taskset', ['-V']).status === 0;
 
   const start = (args: string[], options: StartOptions, ipc: boolean): ChildProcess => {
-    const command = [process.execPath, ...args];
+    const command = [process.execPath, ...(options.probed ? ['--import', PROBE] : []), ...args];
     if (options.cpus !== null && hasTaskset) command.unshift('taskset', '-c', options.cpus);
     const [program = process.execPath, ...rest] = command;
     // Nothing of the settings of whoever runs this, keys above all.
@@ -89,20 +104,43 @@ export function startBench(): Bench {
     server: (options) => listening(start([options.main ?? 'dist/server/main.js'], options, false)),
     program: (args, options) => listening(start(args, options, false)),
 
+    async probe(pid) {
+      const child = children.find((each) => each.pid === pid);
+      if (!child?.stdout) throw new Error(`There is no process ${pid}.`);
+      const { stdout } = child;
+      return new Promise((resolve) => {
+        let output = '';
+        const read = (chunk: Buffer): void => {
+          output += chunk.toString();
+          const found = /probe (\{.*\})\n/.exec(output)?.[1];
+          if (found === undefined) return;
+          stdout.off('data', read);
+          resolve(JSON.parse(found) as Probe);
+        };
+        stdout.on('data', read);
+        child.kill('SIGUSR2');
+      });
+    },
+
+    async stop(pid) {
+      const child = children.find((each) => each.pid === pid);
+      if (child) await stop(child);
+    },
+
     async end() {
-      await Promise.all(
-        children.map(async (child) => {
-          if (child.exitCode !== null || child.signalCode !== null) return;
-          const gone = once(child, 'exit');
-          child.kill('SIGTERM');
-          const late = setTimeout(() => child.kill('SIGKILL'), END_MS_MAX);
-          await gone;
-          clearTimeout(late);
-        }),
-      );
+      await Promise.all(children.map(stop));
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, 'exit');
+  child.kill('SIGTERM');
+  const late = setTimeout(() => child.kill('SIGKILL'), END_MS_MAX);
+  await gone;
+  clearTimeout(late);
 }
 
 function listening(child: ChildProcess): Promise<Listening> {

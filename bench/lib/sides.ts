@@ -21,9 +21,13 @@ const ON_LOOPBACK = fileURLToPath(new URL('./on-loopback.mjs', import.meta.url))
 const ADMIN_TOKEN = 'bench-admin-token-of-one-run';
 const MESSAGES = [{ role: 'user', content: 'How do I change the opening hours on my page?' }];
 
-export interface ProductOptions {
+interface SideOptions {
   cpus: Settings['cpus'];
   upstreamUrl: string;
+  probed?: boolean;
+}
+
+export interface ProductOptions extends SideOptions {
   /** Of its data, below the benchmark's own. */
   folder: string;
   env?: Record<string, string>;
@@ -34,11 +38,12 @@ export interface ProductOptions {
 /** Starts the compiled server with the model's API behind it. */
 export async function startProduct(
   bench: Bench,
-  { cpus, upstreamUrl, folder, env = {}, main }: ProductOptions,
+  { cpus, upstreamUrl, folder, env = {}, main, probed = false }: ProductOptions,
 ): Promise<Listening & { admin: Admin; adminToken: string; dataDir: string }> {
   const dataDir = join(bench.folder, folder);
   const listening = await bench.server({
     main,
+    probed,
     cpus: cpus?.server ?? null,
     env: {
       PORT: '0',
@@ -76,18 +81,27 @@ export async function bareSide(
 /** Portkey's gateway, which keeps nothing; null where it is not installed (`npm ci` in `bench/`). */
 export async function portkeySide(
   bench: Bench,
-  cpus: Settings['cpus'],
-  upstreamUrl: string,
-  body: object = {},
+  { cpus, upstreamUrl, probed = false }: SideOptions,
 ): Promise<Side | null> {
   if (!existsSync(PORTKEY)) return null;
   const listening = await bench.program(['--import', ON_LOOPBACK, PORTKEY, '--port=0', '--headless'], {
+    probed,
     cpus: cpus?.server ?? null,
     env: { NODE_ENV: 'production' },
   });
-  const target = plainTarget('/v1/chat/completions', body);
+  const target = plainTarget('/v1/chat/completions');
   const headers = { 'x-portkey-provider': 'openai', 'x-portkey-custom-host': `${upstreamUrl}/v1` };
   return { ...listening, targets: [{ ...target, headers: { ...target.headers, ...headers } }] };
+}
+
+/** What passes bytes on and does nothing else. */
+export async function pipeSide(
+  bench: Bench,
+  { cpus, upstreamUrl, probed = false }: SideOptions,
+): Promise<Side> {
+  const worker = bench.worker('pipe.ts', { cpus: cpus?.server ?? null, probed });
+  const url = await worker.ask<string>({ upstreamUrl });
+  return { url, pid: worker.pid, targets: [plainTarget('/v1/chat/completions')] };
 }
 
 /** The model's API itself. */
@@ -97,10 +111,22 @@ export const directSide = (upstreamUrl: string, pid: number): Side => ({
   targets: [plainTarget('/v1/chat/completions')],
 });
 
-function plainTarget(path: string, body: object = {}): PlainTarget {
+function plainTarget(path: string): PlainTarget {
   return {
     path,
     headers: { 'content-type': 'application/json', authorization: 'Bearer none' },
-    body: JSON.stringify({ model: 'bench', messages: MESSAGES, ...body }),
+    body: JSON.stringify({ model: 'bench', messages: MESSAGES }),
+  };
+}
+
+/** The target's request for an answer in pieces. */
+export function streamTarget(target: Target): PlainTarget {
+  if ('path' in target) {
+    return { ...target, body: JSON.stringify({ model: 'bench', messages: MESSAGES, stream: true }) };
+  }
+  return {
+    path: `/api/v1/chat/${target.configId}`,
+    headers: { 'content-type': 'application/json', 'x-api-key': target.apiKey },
+    body: JSON.stringify({ message: MESSAGES[0]?.content, stream: true }),
   };
 }
