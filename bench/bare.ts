@@ -6,6 +6,7 @@ import Database from 'better-sqlite3';
 import { Pool } from 'undici';
 import { makeKey } from '../control-plane/key-format.ts';
 import { systemClock, toTimestamp } from '../tenant-schema/clock.ts';
+import { type BareConversations, writeBareConversations } from './lib/bare-rows.ts';
 import { type BareStore, type BareTenant, openBareStore } from './lib/bare-store.ts';
 import type { ChatTarget } from './lib/load.ts';
 import { answerWith } from './lib/processes.ts';
@@ -19,11 +20,14 @@ export interface BareRequest {
   upstreamUrl: string;
   /** Whether the model is asked for an event stream, from which a turn that is cut off can be kept in part. */
   streams: boolean;
+  /** What there is before the first turn. */
+  conversations?: BareConversations;
 }
 
 export interface BareListening {
   url: string;
   targets: ChatTarget[];
+  conversationIds: string[];
 }
 
 interface Caller {
@@ -221,9 +225,14 @@ answerWith(async (request: BareRequest): Promise<BareListening> => {
     systemPrompt: 'You help the visitors of {tenant_name}. Today is {date}.',
     modelConfig: JSON.stringify({ provider: 'openai', model: 'bench' }),
   });
+  const path = join(request.folder, `${tenantId}.db`);
+  const { conversations } = request;
+  const conversationIds = conversations
+    ? writeBareConversations(path, configId, conversations, () => newId(systemClock.now()))
+    : [];
   const apiKey = keys.issue(tenantId, 'Tenant');
   const server = createBare(store, keys, request);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url, targets: [{ apiKey, configId }] };
+  return { url, targets: [{ apiKey, configId }], conversationIds };
 });

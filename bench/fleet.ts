@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../tenant-schema/clock.ts';
 import { format, formatSpread, quantile, spreadOf, verdictOf } from './lib/figures.ts';
 import { type FleetRequest, STEPS, type Step, type StepRun } from './lib/fleet-steps.ts';
+import { residentBytesOf } from './lib/process-figures.ts';
 import { runBench, type Worker } from './lib/processes.ts';
 import { progress, publish } from './lib/report.ts';
 import { readSettings } from './lib/settings.ts';
@@ -25,28 +25,11 @@ const barePerBlock = Math.max(Math.round(perBlock * BARE_PART), 5);
 
 const ask = <T>(side: Worker, request: FleetRequest): Promise<T> => side.ask<T>(request);
 
-/** What the children of a process hold, which do its work on files. 0 where the system does not tell. */
-function residentOfChildren(pid: number): number {
-  try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
-      .trim()
-      .split(' ')
-      .filter(Boolean);
-    return children.reduce((sum, child) => {
-      const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child}/status`, 'utf8'))?.[1];
-      return sum + Number(kib ?? 0) * 1024;
-    }, 0);
-  } catch {
-    return 0;
-  }
-}
-
 interface Block {
   step: Step;
   productMs: number;
   bareMs: number;
   residentBytes: number;
-  childrenBytes: number;
 }
 
 await runBench(async (bench) => {
@@ -71,14 +54,13 @@ await runBench(async (bench) => {
       // Each of the two goes first every other time, so that neither always inherits a busy disk.
       const bareFirst = block % 2 === 1 ? await runOn(bare, barePerBlock) : null;
       const productRun = await runOn(product, perBlock);
-      const childrenBytes = residentOfChildren(product.pid);
+      const residentBytes = residentBytesOf(product.pid);
       const bareRun = bareFirst ?? (await runOn(bare, barePerBlock));
       blocks.push({
         step,
         productMs: productRun.ms / perBlock,
         bareMs: bareRun.ms / barePerBlock,
-        residentBytes: productRun.residentBytes,
-        childrenBytes,
+        residentBytes,
       });
     }
   }
@@ -111,7 +93,7 @@ await runBench(async (bench) => {
 
   // Within a step, what is loaded and compiled once is there after the first quarter.
   const memory = STEPS.map((step) => {
-    const sizes = of(step).map((block) => block.residentBytes + block.childrenBytes);
+    const sizes = of(step).map(({ residentBytes }) => residentBytes);
     const early = quantile(sizes.slice(blockCount / 4, blockCount / 2), 0.5);
     const late = quantile(sizes.slice(-blockCount / 4), 0.5);
     return { step, early, late, growth: late / early };

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { request } from 'undici';
 import { systemClock, toTimestamp } from '../tenant-schema/clock.ts';
-import { createAdmin } from './lib/admin.ts';
 import { format, formatSpread, quantile, spreadOf, verdictOf } from './lib/figures.ts';
 import type { FullLoad, LoadRequest, PacedLoad, Target } from './lib/load.ts';
 import { type LogRows, writeLogRows } from './lib/log-rows.ts';
 import { type Bench, runBench, type Worker } from './lib/processes.ts';
 import { progress, publish } from './lib/report.ts';
 import { readSettings } from './lib/settings.ts';
+import { startProduct } from './lib/sides.ts';
 
 // Do the neighbours notice when a tenant with a million log rows looks at them, or when old ones are removed?
 
@@ -40,23 +40,12 @@ const ask = <T>(load: Worker, question: LoadRequest): Promise<T> => load.ask<T>(
 
 async function setUp(bench: Bench) {
   const upstreamUrl = await bench.worker('upstream.ts', { cpus: others }).ask<string>({});
-  const adminToken = 'bench-admin-token-of-one-run';
-  const dataDir = join(bench.folder, 'data');
-  const { url } = await bench.server({
-    cpus: cpus?.server ?? null,
-    env: {
-      PORT: '0',
-      DATA_DIR: dataDir,
-      ADMIN_TOKEN: adminToken,
-      OPENAI_API_KEY: 'none',
-      OPENAI_BASE_URL: upstreamUrl,
-      LOG_LEVEL: 'error',
-      LOG_DAYS: '0',
-      // A loop that is late shall show in the figures, not as refused turns.
-      LOOP_DELAY_MAX_MS: '60000',
-    },
+  const { url, admin, adminToken, dataDir } = await startProduct(bench, {
+    cpus,
+    upstreamUrl,
+    folder: 'data',
+    env: { LOG_DAYS: '0' },
   });
-  const admin = createAdmin(url, adminToken);
   progress(`making a tenant with ${rowCount} log rows, and its neighbours`);
   const large = await admin.makeChatter('Large');
   // Closed, so that its rows can be written by this process.

@@ -1,12 +1,12 @@
-import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createAdmin } from './lib/admin.ts';
 import { formatSpread, spreadOf } from './lib/figures.ts';
 import type { FullLoad, LoadRequest, Target } from './lib/load.ts';
+import { cpuMicrosOf } from './lib/process-figures.ts';
 import { runBench, type Worker } from './lib/processes.ts';
 import { progress, publish } from './lib/report.ts';
 import { readSettings } from './lib/settings.ts';
+import { startProduct } from './lib/sides.ts';
 
 // How much of the processor a turn costs the server: without limits, with all of them, and beside another version.
 
@@ -33,37 +33,20 @@ const { scale, cpus } = readSettings();
 const phaseMs = Math.max(PHASE_MS * scale, 1_000);
 /** The `main.js` of another version that was built, for a before and after. */
 const before = process.env.BENCH_BEFORE || undefined;
-const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-
-/** What a process has used so far, in microseconds; its children apart. */
-function cpuMicros(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').pop()?.split(' ') ?? [];
-  return ((Number(fields[11]) + Number(fields[12])) * 1e6) / ticksPerSecond;
-}
-
 await runBench(async (bench) => {
   const others = cpus?.others ?? null;
   const upstreamUrl = await bench.worker('upstream.ts', { cpus: others }).ask<string>({});
   const prices = join(bench.folder, 'prices.json');
   writeFileSync(prices, JSON.stringify(PRICES));
-  const adminToken = 'bench-admin-token-of-one-run';
 
   const sideOf = async (name: string, limits: object, main?: string): Promise<Side> => {
-    const { url, pid } = await bench.server({
+    const { url, pid, admin } = await startProduct(bench, {
       main,
-      cpus: cpus?.server ?? null,
-      env: {
-        PORT: '0',
-        DATA_DIR: join(bench.folder, name),
-        ADMIN_TOKEN: adminToken,
-        OPENAI_API_KEY: 'none',
-        OPENAI_BASE_URL: upstreamUrl,
-        PRICES_FILE: prices,
-        LOG_LEVEL: 'error',
-        LOOP_DELAY_MAX_MS: '60000',
-      },
+      cpus,
+      upstreamUrl,
+      folder: name,
+      env: { PRICES_FILE: prices },
     });
-    const admin = createAdmin(url, adminToken);
     const targets: Target[] = [];
     for (let index = 0; index < TENANTS; index += 1) {
       targets.push(await admin.makeChatter(`Tenant ${index}`, limits));
@@ -83,10 +66,10 @@ await runBench(async (bench) => {
   for (let round = 0; round <= ROUNDS; round += 1) {
     for (const { name, pid, load } of sides) {
       progress(`${round} of ${ROUNDS}: ${name}`);
-      const startedAt = cpuMicros(pid);
+      const startedAt = cpuMicrosOf(pid);
       const { done, errors } = await load.ask<FullLoad>({ kind: 'full', parallel: PARALLEL, ms: phaseMs });
       if (errors > 0) throw new Error(`${errors} turns failed`);
-      if (round > 0) micros.get(name)?.push((cpuMicros(pid) - startedAt) / done);
+      if (round > 0) micros.get(name)?.push((cpuMicrosOf(pid) - startedAt) / done);
     }
   }
 

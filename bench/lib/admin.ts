@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import { request } from 'undici';
 import type { ChatTarget } from './load.ts';
 
@@ -6,12 +5,12 @@ import type { ChatTarget } from './load.ts';
 export interface Admin {
   /** A tenant with one config that asks `openai`. */
   makeChatter(name: string, limits?: object): Promise<ChatTarget & { tenantId: string }>;
-  /** A tenant out of a file; gives its id. */
-  importTenant(path: string): Promise<string>;
   /** Closes a tenant's file. */
   quiesce(tenantId: string): Promise<void>;
   /** Makes a backup; gives its size. */
   backUp(tenantId: string): Promise<number>;
+  /** Takes all of a tenant's data; gives its size. */
+  exportTenant(tenantId: string): Promise<number>;
 }
 
 const CALL_MS_MAX = 120_000;
@@ -20,15 +19,11 @@ const BUSY_RETRIES = 10;
 const BUSY_WAIT_MS = 500;
 
 export function createAdmin(url: string, adminToken: string): Admin {
-  const call = async (
-    path: string,
-    headers: Record<string, string>,
-    body: string | NodeJS.ReadableStream,
-  ) => {
+  const call = async (path: string, headers: Record<string, string>, body: string) => {
     const answer = await request(`${url}${path}`, {
       method: 'POST',
       headers,
-      body: typeof body === 'string' ? body : (body as ReturnType<typeof createReadStream>),
+      body,
       headersTimeout: CALL_MS_MAX,
     });
     const text = await answer.body.text();
@@ -52,11 +47,6 @@ export function createAdmin(url: string, adminToken: string): Admin {
       const { id } = await call('/api/v1/configs', { 'x-api-key': apiKey, ...json }, JSON.stringify(config));
       return { apiKey, configId: String(id), tenantId: String(tenant.id) };
     },
-    async importTenant(path) {
-      const headers = { ...admin, 'content-type': 'application/vnd.sqlite3' };
-      const { id } = await call('/api/v1/admin/tenants/import?name=Large', headers, createReadStream(path));
-      return String(id);
-    },
     async quiesce(tenantId) {
       const { standalone } = await call(
         `/api/v1/admin/tenants/${tenantId}/quiesce`,
@@ -76,6 +66,18 @@ export function createAdmin(url: string, adminToken: string): Admin {
           await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT_MS));
         }
       }
+    },
+    async exportTenant(tenantId) {
+      const path = `/api/v1/admin/tenants/${tenantId}/export`;
+      const { statusCode, body } = await request(`${url}${path}`, {
+        headers: admin,
+        headersTimeout: CALL_MS_MAX,
+        bodyTimeout: CALL_MS_MAX,
+      });
+      if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await body.text()}`);
+      let bytes = 0;
+      for await (const part of body) bytes += (part as Buffer).length;
+      return bytes;
     },
   };
 }

@@ -19,6 +19,4 @@ export type FleetRequest =
 
 export interface StepRun {
   ms: number;
-  /** Of this process after the run. */
-  residentBytes: number;
 }

@@ -25,6 +25,8 @@ export type LoadRequest =
       connections: number;
       /** After so many turns a conversation is left for a new one; 1 if not given. */
       conversationTurns?: number;
+      /** Conversations of the first target that go on, instead of new ones. */
+      conversationIds?: string[];
       /** The nth target is chosen with a weight of 1 / n to this power; in turn if not given. */
       zipf?: number;
     }
@@ -180,7 +182,11 @@ answerWith(async (request: LoadRequest) => {
   if (request.kind === 'paced') return paced(request.perSecond, request.ms);
   targets = request.targets;
   conversationTurns = request.conversationTurns ?? 1;
-  waiting = [];
+  const [first] = targets;
+  waiting =
+    first && 'configId' in first
+      ? (request.conversationIds ?? []).map((conversationId) => ({ target: first, conversationId, turns: 0 }))
+      : [];
   choose =
     request.zipf === undefined ? roundRobin(targets.length) : zipfChooser(targets.length, request.zipf);
   await pool?.close();

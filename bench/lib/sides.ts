@@ -12,6 +12,8 @@ import type { Settings } from './settings.ts';
 /** A server with somebody to chat with. */
 export interface Side extends Listening {
   targets: Target[];
+  /** Those that there are already, of the first target. */
+  conversationIds?: string[];
 }
 
 const PORTKEY = fileURLToPath(
@@ -74,8 +76,8 @@ export async function bareSide(
 ): Promise<Side> {
   const worker = bench.worker('../bare.ts', { cpus: cpus?.server ?? null });
   const folder = join(bench.folder, options.folder);
-  const { url, targets } = await worker.ask<BareListening>({ ...options, folder });
-  return { url, pid: worker.pid, targets };
+  const listening = await worker.ask<BareListening>({ ...options, folder });
+  return { ...listening, pid: worker.pid };
 }
 
 /** Portkey's gateway, which keeps nothing; null where it is not installed (`npm ci` in `bench/`). */
