@@ -35,12 +35,12 @@ test-fuzz: node_modules/.installed ## Import thousands of damaged files (some mi
 test-start: node_modules/.installed ## Run "make start" in a fresh clone of the last commit
 	@NODE_ENV=test $(BIN)/mocha --timeout 900000 test/fresh-clone/make-start.ts
 
-bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (some minutes; BENCH_SCALE=0.1 for a short run)
-	@node --import tsx bench/turn.ts
-	@node --import tsx bench/snapshot-neighbours.ts
-	@node --import tsx bench/fleet.ts
-	@node --import tsx bench/logs.ts
-	@node --import tsx bench/turn-cpu.ts
+bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (a quarter of an hour; BENCH_SCALE=0.1 for a short run)
+	@node --import tsx bench/run.ts
+
+# One scenario of bench/run.ts, as in "make bench-stream".
+bench-%: dist/.built bench/node_modules/.installed
+	@node --import tsx bench/run.ts $*
 
 bench-quick: dist/.built bench/node_modules/.installed ## Measure a turn beside the same done by hand and Portkey (half a minute)
 	@node --import tsx bench/turn.ts --quick

@@ -17,7 +17,7 @@ const PARALLEL = 32;
 const GROWTH_MAX = 1.2;
 /** In a phase of fewer turns the 99th percentile is one or two of them. */
 const TURNS_MIN = 500;
-const ROUNDS = 3;
+const ROUNDS = 2;
 /** On a slow disk no round begins after so long. */
 const ROUNDS_MS_MAX = 150_000;
 const PHASE_MS = 6_000;

@@ -18,7 +18,7 @@ const PER_SECOND = 150;
 const NOISE = 16;
 const PARALLEL = 2;
 const PROCESSES = 4;
-const ROUNDS = 5;
+const ROUNDS = 3;
 const PHASE_MS = 2_000;
 const ROWS = 1_000_000;
 /** Others in the shared file; half as much again as the one that leaves. */

@@ -10,7 +10,7 @@ import type { StreamPace } from './lib/stream-pace.ts';
 // A thousand answers at once, piece by piece: what a piece costs, what an open stream holds, and whether anybody waits.
 
 const STREAMS = 1_000;
-const PACE: StreamPace = { pieces: 100, everyMs: 200 };
+const PACE: StreamPace = { pieces: 100, everyMs: 150 };
 const RAMP_MS = 1_000;
 const LOOP_DELAY_MS_MAX = 50;
 const WARM_UP: StreamPace = { pieces: 40, everyMs: 20 };

@@ -12,8 +12,8 @@ import { startProduct } from './lib/sides.ts';
 
 const TENANTS = 20;
 const PARALLEL = 16;
-const ROUNDS = 7;
-const PHASE_MS = 4_000;
+const ROUNDS = 5;
+const PHASE_MS = 2_000;
 const PRICES = { openai: { bench: { input: 0.15, output: 0.6 } } };
 const ALL_LIMITS = {
   requests_per_minute: 1e9,

@@ -25,9 +25,9 @@ const TO_BARE_MIN = 0.65;
 
 const isQuick = process.argv.includes('--quick');
 const { scale, cpus } = readSettings();
-const rounds = isQuick ? 3 : 7;
+const rounds = isQuick ? 3 : 5;
 const phaseMs = isQuick ? 2_000 : Math.max(3_000 * scale, 1_000);
-const warmUpMs = isQuick ? 1_500 : 3_000;
+const warmUpMs = isQuick ? 1_500 : 2_000;
 
 const OURS = 'this server';
 const BARE = 'by hand';

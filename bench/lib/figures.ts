@@ -4,6 +4,13 @@ export function quantile(values: readonly number[], part: number): number {
   return sorted[Math.min(Math.ceil(sorted.length * part), sorted.length) - 1] ?? Number.NaN;
 }
 
+/** Of an even number of values it lies between the two in the middle. */
+function medianOf(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2;
+}
+
 /** A figure over several repetitions. */
 export interface Spread {
   median: number;
@@ -12,7 +19,7 @@ export interface Spread {
 }
 
 export const spreadOf = (values: readonly number[]): Spread => ({
-  median: quantile(values, 0.5),
+  median: medianOf(values),
   min: Math.min(...values),
   max: Math.max(...values),
 });

@@ -3,6 +3,9 @@ import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Verdict } from './figures.ts';
 
+/** How a scenario ends that this server has nothing for. */
+export const NOT_APPLICABLE = 3;
+
 export interface Report {
   /** Names the files in `bench/results/`. */
   name: string;
