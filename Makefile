@@ -38,9 +38,9 @@ test-start: node_modules/.installed ## Run "make start" in a fresh clone of the 
 bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (a quarter of an hour; BENCH_SCALE=0.1 for a short run)
 	@node --import tsx bench/run.ts
 
-# One scenario of bench/run.ts, as in "make bench-stream".
+# One scenario alone, at its full size, as in "make bench-stream".
 bench-%: dist/.built bench/node_modules/.installed
-	@node --import tsx bench/run.ts $*
+	@node --import tsx bench/$*.ts
 
 bench-quick: dist/.built bench/node_modules/.installed ## Measure a turn beside the same done by hand and Portkey (half a minute)
 	@node --import tsx bench/turn.ts --quick

@@ -8,7 +8,7 @@ import { format } from './lib/figures.ts';
 import { NOT_APPLICABLE } from './lib/report.ts';
 import { readSettings } from './lib/settings.ts';
 
-// Runs one scenario after the other, or those that are named, and puts their tables into bench/results/all.md.
+// Runs one scenario after the other and puts their tables into bench/results/all.md.
 
 /** In the order in which they run; `part` is what fits into a quarter of an hour with the others. */
 const SCENARIOS: Readonly<Record<string, { part: number }>> = {
@@ -48,13 +48,7 @@ function commit(): string {
   return hash && git('status', '--porcelain') ? `${hash}, changed` : hash || 'unknown';
 }
 
-const asked = process.argv.slice(2);
-const unknown = asked.filter((name) => !(name in SCENARIOS));
-if (unknown.length > 0) {
-  say(`There is no ${unknown.join(', ')}; there are ${Object.keys(SCENARIOS).join(', ')}.\n`);
-  process.exit(2);
-}
-const names = asked.length > 0 ? asked : Object.keys(SCENARIOS);
+const names = Object.keys(SCENARIOS);
 // A Ctrl-C reaches the scenario too, which ends what it has started; no other begins then.
 let isInterrupted = false;
 process.on('SIGINT', () => {

@@ -1,5 +1,5 @@
 import { systemClock } from '../tenant-schema/clock.ts';
-import { format, formatSpread, quantile, spreadOf, verdictAtLeast, verdictOf } from './lib/figures.ts';
+import { format, formatSpread, spreadOf, verdictAtLeast, verdictOf } from './lib/figures.ts';
 import type { ChatTarget, FullLoad, LoadRequest } from './lib/load.ts';
 import { cpuMicrosOf, residentBytesOf } from './lib/process-figures.ts';
 import { type Bench, runBench, type Worker } from './lib/processes.ts';
@@ -122,17 +122,17 @@ await runBench(async (bench) => {
     goals: [
       {
         goal: `with ${many.count} at least 70 % of the rate of one`,
-        found: `${format(quantile(toOne, 0.5))}×`,
+        found: `${format(spreadOf(toOne).median)}×`,
         verdict: verdictAtLeast(toOne, RATE_MIN),
       },
       {
         goal: `with ${many.count} at most 1.3× the memory of ${hundred.count}`,
-        found: `${format(quantile(memory, 0.5))}×`,
+        found: `${format(spreadOf(memory).median)}×`,
         verdict: verdictOf(memory, MEMORY_MAX),
       },
       {
         goal: `a start with ${many.count} takes no longer than with one (1.2× at most)`,
-        found: `${format(quantile(starts, 0.5))}×`,
+        found: `${format(spreadOf(starts).median)}×`,
         verdict: verdictOf(starts, START_MAX),
       },
     ],

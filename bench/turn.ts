@@ -75,7 +75,7 @@ await runBench(async (bench) => {
   progress('starting');
   await add(OURS, await productSide(bench, { cpus, upstreamUrl, folder: 'ours' }));
   await add(BARE, await bareSide(bench, cpus, { upstreamUrl, folder: 'bare', streams: false }));
-  await add(PORTKEY, await portkeySide(bench, { cpus, upstreamUrl }));
+  await add(PORTKEY, await portkeySide(bench, 'plain', { cpus, upstreamUrl }));
   if (!isQuick) {
     await add(STREAMED, await bareSide(bench, cpus, { upstreamUrl, folder: 'streamed', streams: true }));
     await add(DIRECT, directSide(upstreamUrl, upstream.pid));
