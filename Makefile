@@ -61,7 +61,7 @@ node_modules/.installed: package.json package-lock.json
 
 # Those we are compared with, which the server itself does not need. Their install scripts are not run.
 bench/node_modules/.installed: bench/package.json bench/package-lock.json
-	npm ci --prefix bench --ignore-scripts --no-audit --no-fund
+	npm ci --prefix bench --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 dist/.built: node_modules/.installed tsconfig.json tsconfig.build.json $(SOURCES)

@@ -20,6 +20,7 @@ const PARALLEL = 2;
 const PROCESSES = 4;
 const ROUNDS = 3;
 const PHASE_MS = 2_000;
+const WARM_UP_MS = 500;
 const ROWS = 1_000_000;
 /** Others in the shared file; half as much again as the one that leaves. */
 const OTHERS = 5;
@@ -75,6 +76,9 @@ async function openWriters(bench: Bench, layout: Layout): Promise<Writers> {
   for (let index = 0; index < PROCESSES; index += 1) {
     const its = tenants.filter((_, at) => at % PROCESSES === index);
     several.push(await open('several', null, its, null));
+  }
+  for (const worker of [quiet, noisyWorker, ...several]) {
+    await ask(worker, { kind: 'full', parallel: 1, ms: WARM_UP_MS });
   }
   return { quiet, noisy: noisyWorker, several };
 }
