@@ -139,6 +139,22 @@ export interface TenantEngine {
   destroy(tenantId: string): Promise<void>;
   /** Closes what has been idle for long enough; runs by itself once a second. */
   closeIdle(): void;
+
+  /**
+   * For another process that works on the tenant's file: closes it here as soon as nobody here uses it, and lets nobody
+   * open it until what this gives is called.
+   */
+  letGo(tenantId: string): Promise<() => void>;
+  /**
+   * Removes the `-wal` beside a tenant's file that other processes have closed in the same moment, each of which took
+   * the other for one that goes on. Does no harm where somebody does.
+   */
+  settleRest(tenantId: string): Promise<void>;
+  /**
+   * Closes every file as soon as nobody uses it; the next use opens it again. When another process of the server has
+   * died, so that its turns are seen to be dead.
+   */
+  closeSoon(): void;
   stats(): EngineStats;
   /** Ends the work on whole files, waits for all other, and closes every file. Later calls are refused. */
   close(): Promise<void>;

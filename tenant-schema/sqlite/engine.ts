@@ -34,8 +34,25 @@ export interface EngineOptions {
   folder: string;
   clock: Clock;
   ids: IdMaker;
-  /** Names this start of the server; see `StoreContext`. */
+  /** Names this start of this process; see `StoreContext`. */
   runId: string;
+  /** See `StoreContext`. */
+  isLiveRun?(runId: string): boolean;
+  /**
+   * For the process that owns the folder, where others use its files: runs `work` while none of them has the tenant's
+   * file open. Default: there are no others.
+   */
+  closedElsewhere?<T>(tenantId: string, work: () => Promise<T>): Promise<T>;
+  /**
+   * For a process that uses the files of a folder that another one owns. It only uses files, and that it may be closed
+   * by somebody else does not surprise it.
+   */
+  owner?: {
+    /** Has a file brought to the latest schema. */
+    bringUp(tenantId: string): Promise<void>;
+    /** Told of each file that was closed and has a `-wal` left: another process has it open, or has closed it just then. */
+    closedWithRest(tenantId: string): void;
+  };
   openMax: number;
   idleMs: number;
   /** `FULL`: a commit is on the disk when a verb returns. `NORMAL`: it survives the process, but maybe not the machine. */
@@ -77,7 +94,8 @@ const CHILDREN = { copies: 2, imports: 2, closed: 2 };
 export function openTenantEngine(options: EngineOptions): TenantEngine {
   const { folder, clock, log } = options;
   const migrations = options.migrations ?? defineMigrations(TENANT_MIGRATIONS);
-  const paths = tenantPaths(folder, options.ids);
+  const { owner: folderOwner } = options;
+  const paths = tenantPaths(folder, options.ids, { isOwner: folderOwner === undefined });
   const { build, readForeign, settled } = createNewFiles({
     paths,
     migrations,
@@ -116,7 +134,9 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     });
     const close = (): void => {
       const { checkpointed, error } = closeDatabase(db);
-      if (!checkpointed) {
+      if (folderOwner) {
+        if (!standsAlone(path)) folderOwner.closedWithRest(id);
+      } else if (!checkpointed && !options.closedElsewhere) {
         log.warn(
           { tenant_id: id, err: error },
           'tenant file closed without a full checkpoint; its -wal stays',
@@ -166,13 +186,18 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       // Comes from opening the file only, so that no work is done twice.
       return await attempt().catch(async (error: unknown) => {
         if (!(error instanceof OlderDatabaseError)) throw error;
-        await upgrades.bringUp(id);
+        await (folderOwner ?? upgrades).bringUp(id);
         return attempt();
       });
     } catch (error) {
       throw error instanceof OlderDatabaseError ? unavailable(error) : translate(error);
     }
   };
+
+  const { closedElsewhere = <T>(_: string, work: () => Promise<T>): Promise<T> => work() } = options;
+  /** Runs work on a file that nobody has open, here first: what is waited for here keeps nobody else from the file. */
+  const exclusive = <T>(id: string, work: () => Promise<T>): Promise<T> =>
+    pool.exclusive(id, () => closedElsewhere(id, work));
 
   const useIfOpen: TenantEngine['useIfOpen'] = async (id, work) => {
     try {
@@ -217,7 +242,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     migrations,
     clock,
     pathOf: paths.of,
-    exclusive: (id, work) => pool.exclusive(id, work),
+    exclusive,
     copy: (id, target) =>
       build(target, (unfinished) => copyTo(closed, id, unfinished, { owner: null, as: null })).catch(
         (error: unknown) => {
@@ -293,7 +318,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
           return { kept, restored: { schemaVersion: restored.schemaVersion, rows: restored.rows } };
         };
         // The tenant's handle is closed by then, also one on a file that was removed under it.
-        const exclusively = () => pool.exclusive(tenant.id, exchange);
+        const exclusively = () => exclusive(tenant.id, exchange);
         return await (during ? during(exclusively) : exclusively());
       } finally {
         await removeDatabase(ready);
@@ -301,7 +326,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     },
 
     moveOut: (id, target) =>
-      pool.exclusive(id, async () => {
+      exclusive(id, async () => {
         await requireAlone(id).catch((error: unknown) => {
           // A damaged file is moved out of the way as it is.
           if (!(error instanceof Fault && isBroken(error.cause))) throw error;
@@ -310,7 +335,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       }),
 
     moveIn: (id, source) =>
-      pool.exclusive(id, async () => {
+      exclusive(id, async () => {
         const path = paths.of(id);
         if (!standsAlone(path)) {
           throw unavailable(new Error(`${path} cannot be put there: a -wal or a journal of that name is.`));
@@ -318,7 +343,28 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
         await moveDatabase(source, path);
       }),
 
-    quiesce: async (id) => (await pool.exclusiveUnlessShared(id, () => standAlone(id))) ?? false,
+    async quiesce(id) {
+      const closed = () => closedElsewhere(id, () => standAlone(id));
+      const isAlone = await pool.exclusiveUnlessShared(id, closed);
+      // Where it is read meanwhile, the others close it as well, and nobody waits either.
+      return isAlone ?? closedElsewhere(id, async () => false);
+    },
+    async letGo(id) {
+      let closed = (_release: () => void): void => {};
+      const held = new Promise<() => void>((resolve) => {
+        closed = resolve;
+      });
+      const over = pool.exclusive(id, () => new Promise<void>((release) => closed(release)));
+      // It is over when it is released, or at once where nothing is opened here any more.
+      return Promise.race([held, over.then(() => () => {})]);
+    },
+    settleRest: async (id) => {
+      const path = paths.of(id);
+      await pool.exclusiveUnlessShared(id, async () => {
+        if (isTaken(path) && !standsAlone(path)) settleHere(path);
+      });
+    },
+    closeSoon: () => pool.closeSoon(),
 
     check: (id) => pool.shared(id, () => copies.run('check', { source: paths.of(id), migrations }, null)),
 
@@ -344,7 +390,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     list: () => paths.list(),
 
     destroy: (id) =>
-      pool.exclusive(id, async () => {
+      exclusive(id, async () => {
         await removeDatabase(paths.of(id));
         await removeUnfinishedMove(paths.of(id));
         await syncToDisk(folder);
@@ -357,6 +403,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       clearInterval(sweeper);
       await Promise.all([pool.close(), copies.close(), imports.close(), closed.close()]);
       await settled();
+      if (folderOwner) return;
       // Of files on which a job was ended.
       for (const path of await paths.unsettled()) settleHere(path);
     },

@@ -11,8 +11,10 @@ export interface StoreContext {
   readonly orm: BetterSQLite3Database;
   readonly clock: Clock;
   readonly ids: IdMaker;
-  /** Names this start of the server; an open turn of another run is dead. */
+  /** Names this start of this process; an open turn of a run that is over is dead. */
   readonly runId: string;
+  /** Whether a process of this name is at work: this one, or another of the same server. */
+  isLiveRun(runId: string): boolean;
   /**
    * Before data are added: the file must take less than `bytesMax`, which is the tenant's limit at the time of opening
    * unless given. So many `reserved` bytes that are about to come may go beyond it by the headroom, and no further.
@@ -32,6 +34,8 @@ export interface StoreContext {
 }
 
 export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runId'> {
+  /** Default: no other process works on the file. */
+  isLiveRun?(runId: string): boolean;
   /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
   storageBytesMax?: number | null;
   /** Called after the commit with each turn that has ended in it. Must not throw. */
@@ -65,6 +69,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
     clock,
     ids,
     runId,
+    isLiveRun: (id) => id === runId || (parts.isLiveRun?.(id) ?? false),
     requireRoom(bytesMax = storageBytesMax, reserved = 0) {
       if (bytesMax === null) return;
       const usedBytes = used().get() ?? 0;

@@ -20,11 +20,17 @@ export interface TenantPaths {
   unsettled(): Promise<string[]>;
 }
 
-export function tenantPaths(folder: string, ids: () => string): TenantPaths {
+export function tenantPaths(
+  folder: string,
+  ids: () => string,
+  { isOwner }: { isOwner: boolean } = { isOwner: true },
+): TenantPaths {
   // A folder of their own: what a crash left is removed without a look at the others.
   const nursery = join(folder, '.creating');
-  rmSync(nursery, { recursive: true, force: true });
-  mkdirSync(nursery, { mode: 0o700 });
+  if (isOwner) {
+    rmSync(nursery, { recursive: true, force: true });
+    mkdirSync(nursery, { mode: 0o700 });
+  }
   return {
     of(tenantId) {
       if (!isId(tenantId)) throw new Error('A tenant id is a UUIDv7.');

@@ -172,6 +172,12 @@ export class Pool<H extends Pooled> {
     this.#idle.purgeStale();
   }
 
+  /** Closes every file that is not in use, and the others as soon as they are not. */
+  closeSoon(): void {
+    for (const lease of this.#leased.values()) lease.toBeClosed = true;
+    while (this.#idle.size > 0) this.#idle.pop();
+  }
+
   stats() {
     return {
       open: this.#leased.size + this.#idle.size,

@@ -27,7 +27,7 @@ export type TurnVerbs = Pick<
   TenantStore,
   'beginTurn' | 'finishTurn' | 'failTurn' | 'standing' | 'spendOfMonth'
 > & {
-  /** Closes every open turn of another run as `aborted`. Done whenever a file is opened. */
+  /** Closes every open turn of a run that is over as `aborted`. Done whenever a file is opened. */
   closeDeadTurns(): void;
   /** Only inside a transaction: closes what is left of a lost turn. @throws `conversation_busy` while one runs */
   requireFree(conversationId: string, isRunning: TurnRequest['isRunning']): void;
@@ -106,8 +106,9 @@ export function turnVerbs(
     if (!found || found.configId !== request.configId) throw notFound();
     return found;
   };
+  // What runs in another process, nobody but that one knows: it settles its turns itself as long as it lives.
   const isAlive = (open: OpenTurnRow, isRunning: TurnRequest['isRunning']): boolean =>
-    open.runId === context.runId && isRunning(open.id);
+    open.runId === context.runId ? isRunning(open.id) : context.isLiveRun(open.runId);
   const requireFree = (conversationId: string, isRunning: TurnRequest['isRunning']): void => {
     const open = statements.openTurnOf().get({ conversationId });
     if (!open) return;
@@ -275,8 +276,13 @@ export function turnVerbs(
 
     closeDeadTurns() {
       // Looked at before the transaction: a file with nothing to close is opened without a write.
-      if (statements.openTurnsOfOtherRuns().all().length === 0) return;
-      writeBeyondLimit(() => statements.openTurnsOfOtherRuns().all().forEach(closeDead));
+      const deadTurns = (): OpenTurnRow[] =>
+        statements
+          .openTurnsOfOtherRuns()
+          .all()
+          .filter(({ runId }) => !context.isLiveRun(runId));
+      if (deadTurns().length === 0) return;
+      writeBeyondLimit(() => deadTurns().forEach(closeDead));
     },
   };
 }
