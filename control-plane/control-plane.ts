@@ -143,6 +143,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
       }),
     check: () => inWorker((worker) => worker.run('integrity', { source: path }, null)),
 
+    flushLastUses: apiKeys.flushLastUses,
     close: () => {
       try {
         apiKeys.close();

@@ -29,5 +29,7 @@ export interface ControlPlane
     TenantVerbs,
     TrashVerbs,
     UsageVerbs {
+  /** Writes down when keys were last used, as far as that is only in this process's memory. */
+  flushLastUses(): void;
   close(): void;
 }

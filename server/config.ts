@@ -10,6 +10,8 @@ import { LOG_LEVELS, type LogLevel } from './telemetry/log.ts';
 export interface Config {
   port: number;
   host: string;
+  /** How many processes serve requests; with 1 it is the server itself. */
+  workers: number;
   /** Absolute. */
   dataDir: string;
   /** Replaces the stored token; null keeps it. */
@@ -194,6 +196,7 @@ export function loadConfig(environment: Environment = process.env): Config {
         (given) => /^[A-Za-z0-9._:%-]{1,255}$/.test(given),
         'a host name or an IP address',
       ) ?? '127.0.0.1',
+    workers: read.integer('WORKERS', 1, 1, 64),
     dataDir: dataDirOf(read),
     adminToken: read.accepted(
       'ADMIN_TOKEN',

@@ -96,6 +96,7 @@ export function createAgent(parts: AgentParts): Agent {
         await unsettled.settle(tenantId).catch(() => {});
         return work();
       }),
+    settleLeft: () => unsettled.settleAll(),
     async drain(deadlineMs) {
       await running.drain(deadlineMs);
       await unsettled.settleAll();

@@ -77,6 +77,8 @@ export interface Agent {
    * those that would begin wait until it is done.
    */
   paused<T>(tenantId: string, reason: Fault, work: () => Promise<T>): Promise<T>;
+  /** Tries again to write the ends of turns that could not be written. */
+  settleLeft(): Promise<void>;
   /** Resolves when no turn runs; after `deadlineMs` those that still do are aborted first. */
   drain(deadlineMs: number): Promise<void>;
 }

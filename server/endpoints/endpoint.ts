@@ -39,6 +39,8 @@ export interface Services {
   log: Log;
   metrics: Metrics;
   lifecycle: Lifecycle;
+  /** Resolves when what other processes have noted of uses of keys can be read here. */
+  gather(): Promise<void>;
 }
 
 /** Whom a request speaks for, as far as the endpoint asked. */

@@ -19,8 +19,8 @@ const renderMetrics = async ({ services }: { services: Services }): Promise<Text
   return new TextReply(contentType, text);
 };
 
-/** What watches the server; answered even where other calls are shed. */
-export const healthEndpoints = (options: { metricsPublic: boolean }): Endpoint[] => [
+/** What a load balancer asks. */
+export const probeEndpoints: readonly Endpoint[] = [
   publicEndpoint(
     {
       name: 'getHealth',
@@ -47,5 +47,10 @@ export const healthEndpoints = (options: { metricsPublic: boolean }): Endpoint[]
       return { status: 'ok' as const };
     },
   ),
+];
+
+/** What watches the server; answered even where other calls are shed. */
+export const healthEndpoints = (options: { metricsPublic: boolean }): Endpoint[] => [
+  ...probeEndpoints,
   options.metricsPublic ? publicEndpoint(metrics, renderMetrics) : adminEndpoint(metrics, renderMetrics),
 ];

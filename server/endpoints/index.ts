@@ -10,7 +10,7 @@ import { conversationEndpoints, conversationSchemas } from './conversations.ts';
 import type { Endpoint } from './endpoint.ts';
 import { exportEndpoints } from './export.ts';
 import { fleetEndpoints, fleetSchemas } from './fleet.ts';
-import { healthEndpoints, healthSchemas } from './health.ts';
+import { healthEndpoints, healthSchemas, probeEndpoints } from './health.ts';
 import { keyEndpoints, keySchemas } from './keys.ts';
 import { logPruningEndpoints } from './log-pruning.ts';
 import { logEndpoints, logSchemas } from './logs.ts';
@@ -40,6 +40,19 @@ export const allEndpoints = (options: { metricsPublic: boolean }): Endpoint[] =>
   ...adminUsageEndpoints,
   ...auditEndpoints,
   ...healthEndpoints(options),
+];
+
+/**
+ * What a worker answers itself: turns, and what else is read and written in the tenant's own file. All other calls are
+ * about files, keys or the server, and are for the process that owns the folder.
+ */
+export const workerEndpoints: readonly Endpoint[] = [
+  ...chatEndpoints,
+  ...configEndpoints,
+  ...conversationEndpoints,
+  ...logEndpoints,
+  ...meEndpoints,
+  ...probeEndpoints,
 ];
 
 /** The schemas that have a name of their own in the API description. */

@@ -108,7 +108,10 @@ export const keyEndpoints: Endpoint[] = [
       query: z.strictObject(pageQuery()),
       response: listOf(apiKey),
     },
-    ({ params, query, services }) => toList(services.control.listKeys(params.id, pageOf(query)), keyJson),
+    async ({ params, query, services }) => {
+      await services.gather();
+      return toList(services.control.listKeys(params.id, pageOf(query)), keyJson);
+    },
   ),
   adminEndpoint(
     {
@@ -174,8 +177,10 @@ export const keyEndpoints: Endpoint[] = [
       query: z.strictObject(pageQuery()),
       response: listOf(apiKey),
     },
-    ({ query, identity, services }) =>
-      toList(services.control.listKeys(identity.tenant.id, pageOf(query)), keyJson),
+    async ({ query, identity, services }) => {
+      await services.gather();
+      return toList(services.control.listKeys(identity.tenant.id, pageOf(query)), keyJson);
+    },
   ),
   tenantEndpoint(
     {

@@ -7,6 +7,7 @@ import type { Draft, Find, Suspect } from './finding.ts';
 const OWN_FILES = [
   'control.db',
   'lock.db',
+  'workers.db',
   'master.key',
   'master.key.next',
   'server.json',

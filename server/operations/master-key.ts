@@ -19,6 +19,8 @@ export interface MasterKeys {
    * some provider keys cannot be opened and are not to be dropped
    */
   rotate(options: { dropUnopenable: boolean }, actor: Actor): Promise<Reseal>;
+  /** Those that open provider keys at present, the one that seals first. */
+  inUse(): readonly MasterKey[];
   /** Whether the file should be there and is not, or holds no key. */
   isFileMissing(): Promise<boolean>;
 }
@@ -34,6 +36,8 @@ export interface MasterKeyParts {
   /** What provider keys may still be sealed with; those are sealed anew. */
   previous: Buffer | null;
   log: { warn(fields: object, message: string): void };
+  /** Gives every other process of the server these keys; resolves when all of them open with each. */
+  share?(keys: readonly MasterKey[]): Promise<void>;
   atStep?: (step: RotationStep) => void;
 }
 
@@ -118,11 +122,15 @@ export async function openMasterKeys(parts: MasterKeyParts): Promise<MasterKeys>
     );
   }
 
+  let inUse = [current, previous].filter((key) => key !== null);
+
   const rotateNow = async (dropUnopenable: boolean, actor: Actor): Promise<Reseal> => {
     await settle();
     const next = newMasterKey();
     await writeKey(nextPath, next);
     parts.atStep?.('staged');
+    // Before anything is sealed with it, and with those that it may be sealed with until then.
+    await parts.share?.([next, ...inUse]);
     let result: Reseal;
     try {
       result = control.resealProviderKeys(next, dropUnopenable ? 'drop' : 'refuse', actor);
@@ -133,10 +141,12 @@ export async function openMasterKeys(parts: MasterKeyParts): Promise<MasterKeys>
     // In the same tick: what is put from here on is sealed with the new one.
     current = next;
     control.unlockProviderKeys(next);
+    inUse = [next];
     parts.atStep?.('resealed');
     await settle();
     parts.atStep?.('renamed');
     compact();
+    await parts.share?.(inUse);
     return result;
   };
 
@@ -149,6 +159,7 @@ export async function openMasterKeys(parts: MasterKeyParts): Promise<MasterKeys>
       }
       return inTurn(MASTER_KEY_FILE, () => rotateNow(dropUnopenable, actor));
     },
+    inUse: () => inUse,
     isFileMissing: async () => !parts.given && typeof (await readKey(path)) === 'string',
   };
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { ControlPlane } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
-import type { TenantEngine } from '../../tenant-schema/engine.ts';
+import type { EngineStats, TenantEngine } from '../../tenant-schema/engine.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import type { Agent } from '../agent/agent.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -50,6 +50,8 @@ export interface OperationsParts {
   ids: IdMaker;
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   usage: Pick<UsageLedger, 'tryRebuild' | 'replacing'>;
+  /** See `StatsParts`. */
+  pool(): Promise<EngineStats>;
   dataDir: string;
   /** Null: nothing expires by itself. */
   upkeep: Upkeep | null;
@@ -139,7 +141,7 @@ export function createOperations(parts: OperationsParts): Operations {
         await filling(() => engine.migrate(tenantId));
       }),
     quarantine,
-    stats: createStats({ control, engine, clock, disk, dataDir }),
+    stats: createStats({ control, engine, pool: parts.pool, clock, disk, dataDir }),
     inTurn,
     background: { trash, schedule },
 

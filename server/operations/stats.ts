@@ -30,7 +30,9 @@ export interface Stats {
 
 export interface StatsParts {
   control: ControlPlane;
-  engine: TenantEngine;
+  engine: Pick<TenantEngine, 'schemaVersion'>;
+  /** The figures of all processes together. */
+  pool(): Promise<EngineStats>;
   clock: Clock;
   disk: Disk;
   dataDir: string;
@@ -38,7 +40,7 @@ export interface StatsParts {
 
 const REMEMBER_MS = 60_000;
 
-export function createStats({ control, engine, clock, disk, dataDir }: StatsParts): Stats {
+export function createStats({ control, engine, pool, clock, disk, dataDir }: StatsParts): Stats {
   let known: { sizes: Promise<FolderSizes>; atMonotonicMs: number } | null = null;
 
   const measure = async (): Promise<FolderSizes> => {
@@ -64,7 +66,7 @@ export function createStats({ control, engine, clock, disk, dataDir }: StatsPart
         });
       }
       return {
-        pool: engine.stats(),
+        pool: await pool(),
         tenants: control.countTenants(),
         schemaVersion: engine.schemaVersion,
         sizes: await known.sizes,

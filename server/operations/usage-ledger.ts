@@ -49,7 +49,12 @@ export interface UsageLedger {
    * @param recover makes up, in the background, for what an earlier process has lost
    */
   start(recover: boolean): void;
-  /** Resolves when what `start` has begun is done. */
+  /**
+   * Makes up, in the background, for what another process of the server has lost that has died: it had told all that it
+   * knew of before `since`, in epoch milliseconds.
+   */
+  makeUpFor(since: number): void;
+  /** Resolves when what `start` and `makeUpFor` have begun is done. */
   recovered(): Promise<void>;
   /** Ends what `start` has begun. Before the engine is closed. */
   stop(): Promise<void>;
@@ -62,6 +67,12 @@ export interface UsageLedgerParts {
   engine: Pick<TenantEngine, 'use' | 'list' | 'stat'>;
   clock: Clock;
   log: { warn(fields: object, message: string): void };
+  /** Runs work while no other process of the server uses the tenant, and when all that they know of it is noted here. */
+  closedElsewhere?<T>(tenantId: string, work: () => Promise<T>): Promise<T>;
+  /** Resolves when all that the other processes know of is noted here. */
+  gather?(): Promise<void>;
+  /** The moment up to which they have told all, in epoch milliseconds. */
+  toldUntil?(): number;
 }
 
 const FLUSH_MS = 5000;
@@ -71,7 +82,9 @@ const PARALLEL = 2;
 /** File times may be coarser than the clock's. */
 const FILE_TIME_MS = 2000;
 
-export function createUsageLedger({ control, engine, clock, log }: UsageLedgerParts): UsageLedger {
+export function createUsageLedger(parts: UsageLedgerParts): UsageLedger {
+  const { control, engine, clock, log } = parts;
+  const { closedElsewhere = <T>(_: string, work: () => Promise<T>): Promise<T> => work() } = parts;
   /** By tenant, by day. */
   const noted = new Map<string, Map<string, UsageDay>>();
   let timer: NodeJS.Timeout | null = null;
@@ -83,6 +96,8 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
   /** Tenants whose file is being replaced: as long as there are any, nothing later counts as complete. */
   let replacements = 0;
   let recovery: Promise<void> = Promise.resolve();
+  /** How many of those are not over. */
+  let recoveries = 0;
   const stopped = new AbortController();
 
   function nextBatch(): TenantUsageDay[] {
@@ -115,8 +130,9 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
       if (noted.size > 0) await nextTick();
       if (clock.monotonic() - startedAt > FLUSH_MS) break;
     }
+    const completeUntil = Math.min(clock.now(), parts.toldUntil?.() ?? Infinity);
     if (complete && noted.size === 0 && replacements === 0)
-      control.setUsageState({ complete: false, completeUntil: clock.now() });
+      control.setUsageState({ complete: false, completeUntil });
   }
 
   function flushSoon(): void {
@@ -134,11 +150,13 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
   }
 
   const rebuild: UsageLedger['rebuild'] = (tenantId) =>
-    engine.use(tenantId, (store) => {
-      // In one tick: whatever was committed is in the file's totals, and is not added a second time.
-      control.replaceUsage(tenantId, store.usageByDay());
-      noted.delete(tenantId);
-    });
+    closedElsewhere(tenantId, () =>
+      engine.use(tenantId, (store) => {
+        // In one tick: whatever was committed is in the file's totals, and is not added a second time.
+        control.replaceUsage(tenantId, store.usageByDay());
+        noted.delete(tenantId);
+      }),
+    );
 
   const tryRebuild: UsageLedger['tryRebuild'] = (tenantId) =>
     rebuild(tenantId).catch((error: unknown) => {
@@ -168,11 +186,28 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
       // After an upgrade this opens every file, and migrates it: the turns get half of the time at least.
       await delay(clock.monotonic() - startedAt, undefined, { signal }).catch(() => undefined);
     }
-    complete = failures === 0;
+  }
+
+  function beginRecovery(since: number): void {
+    complete = false;
+    recoveries += 1;
+    recovery = recovery
+      .then(() => recover(since))
+      .catch((error: unknown) => {
+        failures += 1;
+        log.warn({ err: error }, 'the usage of tenants could not be summed up');
+      })
+      .finally(() => {
+        recoveries -= 1;
+        complete = recoveries === 0 && failures === 0 && !stopped.signal.aborted;
+      });
   }
 
   return {
-    flush,
+    async flush() {
+      await parts.gather?.();
+      await flush();
+    },
     rebuild,
     tryRebuild,
     requireNoRebuild,
@@ -227,11 +262,14 @@ export function createUsageLedger({ control, engine, clock, log }: UsageLedgerPa
       const before = control.usageState();
       complete = before.complete;
       if (before.complete) control.setUsageState({ complete: false, completeUntil: clock.now() });
-      else if (mayRecover) {
-        recovery = recover(before.completeUntil).catch((error: unknown) =>
-          log.warn({ err: error }, 'the usage of tenants could not be summed up'),
-        );
-      }
+      else if (mayRecover) beginRecovery(before.completeUntil);
+    },
+
+    makeUpFor(since) {
+      if (!stopped.signal.aborted) beginRecovery(since);
+      // What this start cannot make up for any more, the next one does.
+      else failures += 1;
+      complete &&= failures === 0;
     },
 
     recovered: () => recovery,

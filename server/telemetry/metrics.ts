@@ -1,4 +1,13 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client';
 import type { EngineStats } from '../../tenant-schema/engine.ts';
 
 /** A turn that has ended. */
@@ -17,12 +26,17 @@ export interface RequestSample {
   durationMs: number;
 }
 
+/** One figure with its values, as one process tells another. */
+export type Figures = MetricObjectWithValues<MetricValue<string>>;
+
 /** What the server counts. No label has values that a tenant can choose. */
 export interface Metrics {
   request(sample: RequestSample): void;
   turn(sample: TurnSample): void;
-  /** The figures in Prometheus' text format. */
+  /** The figures in Prometheus' text format, each summed with those of the other processes. */
   render(): Promise<{ contentType: string; text: string }>;
+  /** The figures of this process alone. */
+  figures(): Promise<Figures[]>;
 }
 
 const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -35,6 +49,8 @@ export interface MetricSources {
   /** How many tenants, by status. */
   tenants(): Record<string, number>;
   diskFreeBytes(): Promise<number>;
+  /** The figures of each other process of the server. Default: there are none. */
+  others?(): Promise<Figures[][]>;
 }
 
 /** Figures in a registry of their own, those of the process (memory, event-loop delay, …) among them. */
@@ -108,6 +124,8 @@ export function createMetrics(sources: MetricSources): Metrics {
     name: 'nimblesite_tenants',
     help: 'Tenants by status',
     labelNames: ['status'],
+    // Of the first process: what all of them see is not to be summed.
+    aggregator: 'first',
     registers,
     collect() {
       for (const [status, count] of Object.entries(sources.tenants())) this.set({ status }, count);
@@ -116,6 +134,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   new Gauge({
     name: 'nimblesite_disk_free_bytes',
     help: 'What the disk of the data folder has free',
+    aggregator: 'first',
     registers,
     async collect() {
       this.set(await sources.diskFreeBytes());
@@ -132,8 +151,14 @@ export function createMetrics(sources: MetricSources): Metrics {
       turnSeconds.observe({ provider }, latencyMs / 1000);
       if (firstTokenMs !== null) firstTokenSeconds.observe({ provider }, firstTokenMs / 1000);
     },
+    figures: () => registry.getMetricsAsJSON(),
     async render() {
-      return { contentType: registry.contentType, text: await registry.metrics() };
+      const others = (await sources.others?.()) ?? [];
+      const whole =
+        others.length === 0
+          ? registry
+          : AggregatorRegistry.aggregate([await registry.getMetricsAsJSON(), ...others]);
+      return { contentType: registry.contentType, text: await whole.metrics() };
     },
   };
 }
