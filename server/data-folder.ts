@@ -2,6 +2,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -54,15 +55,53 @@ function makeFolders(path: string): void {
   }
 }
 
-/** Takes the exclusive lock on `lock.db`; the system frees it when the process dies, however it dies. */
-function lock(folder: string): () => void {
-  const path = join(folder, 'lock.db');
+/** Only where there is none: closing a descriptor of a file that SQLite has open would drop SQLite's lock. */
+function makeLockFile(path: string): void {
   try {
-    // Only where there is none: closing a descriptor of a file that SQLite has open would drop SQLite's lock.
     closeSync(openSync(path, 'wx', 0o600));
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
   }
+}
+
+const workersLock = (folder: string): string => join(folder, 'workers.db');
+/** A worker ends as soon as its server has; so long it may take to notice. */
+const WORKERS_END_MS = 5_000;
+
+/**
+ * For a worker: shows that the folder is in use for as long as this process lives, however it ends. Another server does
+ * not take the folder before.
+ */
+export function showInUse(folder: string): void {
+  const path = workersLock(folder);
+  makeLockFile(path);
+  const db = new Database(path, { timeout: WORKERS_END_MS });
+  // A transaction that has read holds a lock that others may share, until it ends.
+  db.exec('BEGIN');
+  db.prepare('SELECT count(*) FROM sqlite_schema').get();
+}
+
+/** @throws `FolderInUseError` where workers of a server that was killed do not end */
+function waitForWorkers(folder: string): void {
+  const path = workersLock(folder);
+  if (!existsSync(path)) return;
+  const db = new Database(path, { timeout: WORKERS_END_MS });
+  try {
+    db.exec('BEGIN EXCLUSIVE; COMMIT');
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY'))) throw error;
+    throw new FolderInUseError(
+      `workers of a server that has ended still use ${folder}: end them first, or set DATA_DIR to another folder`,
+    );
+  } finally {
+    db.close();
+  }
+}
+
+/** Takes the exclusive lock on `lock.db`; the system frees it when the process dies, however it dies. */
+function lock(folder: string): () => void {
+  const path = join(folder, 'lock.db');
+  makeLockFile(path);
   const db = new Database(path, { timeout: 0 });
   try {
     // Nothing is ever written, so no journal need lie about.
@@ -89,6 +128,12 @@ export function openDataFolder(path: string): DataFolder {
   try {
     makeFolders(path);
     const release = lock(path);
+    try {
+      waitForWorkers(path);
+    } catch (error) {
+      release();
+      throw error;
+    }
     // What a killed server has left: whoever listens at that address now is to be told nothing.
     rmSync(announcement(path), { force: true });
     const controlDb = join(path, 'control.db');

@@ -53,6 +53,11 @@ async function run(config: Config): Promise<void> {
   if (config.pricesFile !== null) process.on('SIGHUP', () => server?.reloadPrices());
 
   server = await createServer(config, { log });
+  void server.failed.then(async (reason) => {
+    complain(reason);
+    await server?.close();
+    process.exit(1);
+  });
   const { url } = await server.listen();
   showOnce(server.firstRun, url);
   say(`listening on ${url}`);

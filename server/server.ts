@@ -1,21 +1,24 @@
 import { once } from 'node:events';
-import type { Server as HttpServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { chmodSync, rmSync } from 'node:fs';
+import type { AddressInfo, Server as NetServer } from 'node:net';
+import { extname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { TokenHasher } from '../control-plane/admin-tokens.ts';
 import { openControlPlane } from '../control-plane/control-plane.ts';
 import type { ControlPlane } from '../control-plane/types.ts';
 import { type Clock, systemClock } from '../tenant-schema/clock.ts';
-import type { TenantEngine } from '../tenant-schema/engine.ts';
-import { Fault } from '../tenant-schema/fault.ts';
+import type { EngineStats, TenantEngine } from '../tenant-schema/engine.ts';
 import { createIds, type IdMaker } from '../tenant-schema/ids.ts';
 import { openTenantEngine } from '../tenant-schema/sqlite/engine.ts';
 import type { Migrations } from '../tenant-schema/sqlite/migrator.ts';
-import { createAgent } from './agent/admission.ts';
+import type { Agent } from './agent/agent.ts';
+import { closeHttp, createAgentOf, FLUSH_MS, storageBytesMaxOf, within } from './common.ts';
 import { type Config, ConfigError } from './config.ts';
 import { announce, newRunSecret, openDataFolder, proofOf, StartError } from './data-folder.ts';
 import type { Lifecycle } from './endpoints/endpoint.ts';
 import { createApp } from './http/app.ts';
 import { withInternalAdmin } from './http/authenticate.ts';
+import { createDoor, createWorkersDoor, servesGivenConnections } from './http/forward.ts';
 import { createListener } from './http/listener.ts';
 import { createDisk } from './operations/disk.ts';
 import { createDoctor } from './operations/doctor.ts';
@@ -27,11 +30,12 @@ import { type Rebuild, rebuildControl } from './operations/rebuild.ts';
 import { createUsageLedger, type UsageLedger } from './operations/usage-ledger.ts';
 import { PricesFileError } from './pricing/prices-file.ts';
 import { createPricing, type Pricing, type PricingOptions } from './pricing/pricing.ts';
-import { createProviders } from './providers/registry.ts';
 import { createTransport } from './providers/transport.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { watchLoopDelay } from './telemetry/loop-delay.ts';
 import { createMetrics } from './telemetry/metrics.ts';
+import { type Crew, createCrew } from './workers/crew.ts';
+import { NO_CREW } from './workers/no-crew.ts';
 
 /** What a start has made that is shown once and is kept nowhere else. */
 export interface FirstRun {
@@ -44,13 +48,15 @@ export interface FirstRun {
 export interface Server {
   operations: Operations;
   firstRun: FirstRun;
-  /** Accepts connections from now on. @throws `StartError` when the address cannot be had. */
+  /** Accepts connections from now on. @throws `StartError` when a worker cannot be started. */
   listen(): Promise<{ url: string }>;
   /**
    * Stops accepting, waits for what runs as long as the settings allow, and closes every file. Later calls
    * give the same promise.
    */
   close(): Promise<void>;
+  /** Resolves with the reason where the server cannot go on, and is to be closed. */
+  failed: Promise<string>;
   /** Reads the file of prices again; a bad one changes nothing and is logged. */
   reloadPrices(): void;
   /** See `operations/rebuild.ts`. Not for a server that others can reach. */
@@ -65,6 +71,8 @@ export interface Overrides {
   tokenHasher?: TokenHasher;
   /** What the disk of the data folder has free. */
   diskFreeBytes?: () => Promise<number>;
+  /** Takes what workers write to standard error. */
+  workerLog?: (text: string) => void;
   /** Schemas of tenants' files that no release has yet. */
   tenantMigrations?: Migrations;
   /**
@@ -74,8 +82,8 @@ export interface Overrides {
   internalAdminToken?: string;
 }
 
-/** Answers that were ready when the drain ended get so long to reach their clients. */
-const FLUSH_MS = 1000;
+/** A worker has so long after its own drain to close its files. */
+const DRAIN_SPARE_MS = 10_000;
 
 const SYSTEM = { id: 'system', name: 'system', requestId: null };
 
@@ -111,10 +119,10 @@ export function localUrl(url: string): string {
 /** What the system says of a host that it cannot listen on. */
 const NO_SUCH_HOST = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EINVAL', 'EAFNOSUPPORT'];
 
-async function bind(http: HttpServer, { host, port }: Config): Promise<{ url: string }> {
-  http.listen(port, host);
+async function bind(door: NetServer, { host, port }: Config): Promise<{ url: string }> {
+  door.listen(port, host);
   try {
-    await once(http, 'listening');
+    await once(door, 'listening');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     if (NO_SUCH_HOST.includes(code)) throw new ConfigError('HOST', 'an address of this machine');
@@ -123,15 +131,7 @@ async function bind(http: HttpServer, { host, port }: Config): Promise<{ url: st
       cause: error,
     });
   }
-  return { url: urlOf(host, (http.address() as AddressInfo).port) };
-}
-
-/** Closes what is left: connections that have not asked for anything, or that do not take their answer. */
-function closeListener(http: HttpServer): Promise<void> {
-  return new Promise((resolve) => {
-    http.close(() => resolve());
-    http.closeAllConnections();
-  });
+  return { url: urlOf(host, (door.address() as AddressInfo).port) };
 }
 
 /** @throws `ConfigError` for a file of prices that cannot be used */
@@ -145,27 +145,47 @@ async function openPricing(options: PricingOptions): Promise<Pricing> {
   }
 }
 
+/** What the system lets the path of a socket have, with some to spare. */
+const SOCKET_PATH_BYTES_MAX = 100;
+
+/**
+ * Takes what workers pass on, at a path that only the server's own user reaches.
+ * @throws `ConfigError` where the path of the data folder is too long for that
+ */
+async function openWorkersDoor(door: NetServer, dataDir: string): Promise<string> {
+  const absolute = join(dataDir, 'workers.sock');
+  // Workers are in the same folder as this process.
+  const [path = absolute] = [absolute, relative(process.cwd(), absolute)].sort((a, b) => a.length - b.length);
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    throw new ConfigError('DATA_DIR', 'a folder with a shorter path where WORKERS is more than 1');
+  }
+  // What a killed server has left.
+  rmSync(path, { force: true });
+  door.listen(path);
+  await once(door, 'listening');
+  chmodSync(path, 0o600);
+  return path;
+}
+
+/** Open files are divided: the first process needs few of them, for what admins do. */
+function shareOpenTenants(openMax: number, workers: number): { first: number; worker: number } {
+  if (workers === 1) return { first: openMax, worker: 0 };
+  const first = Math.max(1, Math.floor(openMax / 8));
+  return { first, worker: Math.max(1, Math.floor((openMax - first) / workers)) };
+}
+
+const sumOf = (all: readonly EngineStats[]): EngineStats =>
+  all.reduce((a, b) => ({
+    open: a.open + b.open,
+    leased: a.leased + b.leased,
+    openMax: a.openMax + b.openMax,
+    hits: a.hits + b.hits,
+    misses: a.misses + b.misses,
+    evictions: a.evictions + b.evictions,
+  }));
+
 const hasNoTenants = (control: ControlPlane): boolean =>
   Object.values(control.countTenants()).every((count) => count === 0);
-
-/** A tenant's limit; none for a file that no row knows yet. */
-function storageBytesMaxOf(control: ControlPlane, tenantId: string): number | null {
-  try {
-    return control.getTenant(tenantId).limits.storage_bytes_max;
-  } catch (error) {
-    if (error instanceof Fault && error.code === 'not_found') return null;
-    throw error;
-  }
-}
-
-/** Resolves when `work` is done, and after `ms` in any case. */
-function within(ms: number, work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
 
 /**
  * The composition root: builds every room and hands each what it needs. The folder is taken and its databases
@@ -178,6 +198,8 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
   const lifecycle: Lifecycle = { state: 'starting' };
   const { internalAdminToken } = overrides;
   const isInternal = internalAdminToken !== undefined;
+  const workers = isInternal ? 1 : config.workers;
+  const openTenants = shareOpenTenants(config.openTenantsMax, workers);
   // A command runs no turn, and what it does must not depend on a file of prices.
   const pricing = await openPricing({ file: isInternal ? null : config.pricesFile, clock, log });
 
@@ -203,9 +225,55 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     const runSecret = newRunSecret();
     const listener = createListener(ids, (challenge) => proofOf(runSecret, challenge));
     const { server: http } = listener;
-    const address = await bind(http, config);
-    http.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
-    opened.push(() => closeListener(http));
+    const runId = ids();
+    let fail = (_reason: string): void => {};
+    const failed = new Promise<string>((resolve) => {
+      fail = resolve;
+    });
+    const isCrewed = workers > 1;
+    const crew: Crew = isCrewed
+      ? createCrew({
+          size: workers,
+          ownRunId: runId,
+          program: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
+          startOf: (workerRunId) => ({
+            // Not what they have no use for: admins and sealed keys are for this process.
+            config: {
+              ...config,
+              ...{ adminToken: null, masterKey: null, masterKeyPrevious: null },
+              openTenantsMax: openTenants.worker,
+            },
+            runId: workerRunId,
+            runSecret,
+            socketPath,
+          }),
+          ids,
+          clock,
+          log,
+          stderr: overrides.workerLog ?? null,
+          drainMs: config.drainMs + DRAIN_SPARE_MS,
+          bringUp: (tenantId) => engine.use(tenantId, () => {}),
+          settleRest: (tenantId) => engine.settleRest(tenantId),
+          used: (tenantId, used) => usage.add(tenantId, used),
+          died(toldUntil) {
+            engine.closeSoon();
+            usage.makeUpFor(toldUntil);
+          },
+          gaveUp: () => fail('workers die as soon as they are started: the server ends; its log says why'),
+        })
+      : NO_CREW;
+    const take = isCrewed ? servesGivenConnections(http) : () => {};
+    const door = isCrewed ? createDoor(take, crew.handOff) : http;
+    const address = await bind(door, config);
+    door.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'));
+    const workersDoor = createWorkersDoor(take);
+    const closeDoors = (): Promise<void> => {
+      if (isCrewed) door.close();
+      workersDoor.close();
+      return closeHttp(http);
+    };
+    opened.push(closeDoors);
+    const socketPath = isCrewed ? await openWorkersDoor(workersDoor, config.dataDir) : '';
 
     const { tokenHasher } = overrides;
     const control = openControlPlane({
@@ -221,16 +289,18 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       given: config.masterKey,
       previous: config.masterKeyPrevious,
       log,
+      share: crew.unlock,
     });
 
     const engine = openTenantEngine({
       folder: folder.tenants,
       clock,
       ids,
-      runId: ids(),
-      openMax: config.openTenantsMax,
+      runId,
+      openMax: openTenants.first,
       idleMs: config.tenantIdleMs,
       synchronous: config.durability === 'full' ? 'FULL' : 'NORMAL',
+      ...(isCrewed && { isLiveRun: crew.isLiveRun, closedElsewhere: crew.closed }),
       ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),
       storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),
       // Made below, with this engine. Until then no file is opened but the demo's, which is new.
@@ -241,7 +311,15 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       },
       log,
     });
-    const usage: UsageLedger = createUsageLedger({ control, engine, clock, log });
+    const usage: UsageLedger = createUsageLedger({
+      control,
+      engine,
+      clock,
+      log,
+      closedElsewhere: crew.closed,
+      gather: crew.flush,
+      toldUntil: () => crew.toldUntil() ?? Infinity,
+    });
     // Closed after the engine, when nothing can be used any more.
     opened.push(() => usage.close());
     opened.push(() => engine.close());
@@ -271,26 +349,14 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       pool: () => engine.stats(),
       tenants: () => control.countTenants(),
       diskFreeBytes: () => disk.freeBytes(),
+      others: crew.figures,
     });
-    const agent = createAgent({
-      engine,
-      providers: createProviders(
-        {
-          endpoints: config.providers,
-          retries: config.upstreamRetries,
-          allowServerKeys: config.allowServerKeys,
-        },
-        transport,
-      ),
-      ownKeyOf: (tenantId, provider) => control.openProviderKey(tenantId, provider),
-      clock,
-      ids,
-      log,
-      metrics,
-      pricing,
-      historyBytesMax: config.historyBytesMax,
-      totalTimeoutMs: config.upstreamTotalMs,
-    });
+    const own = createAgentOf(config, { control, engine, transport, pricing, metrics, clock, ids, log });
+    const agent: Agent = {
+      ...own,
+      paused: (tenantId, reason, work) =>
+        own.paused(tenantId, reason, () => crew.paused(tenantId, reason, work)),
+    };
 
     // Not told by its absence: a command that was run since has made an empty one.
     const controlIsLost = folder.holdsTenants && hasNoTenants(control);
@@ -315,6 +381,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       log,
       disk,
       usage,
+      pool: async () => sumOf([engine.stats(), ...(await crew.stats())]),
       dataDir: config.dataDir,
       // A command has the settings of its shell, not those of the server: it lets nothing expire.
       upkeep: isInternal
@@ -366,6 +433,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
         log,
         metrics,
         lifecycle,
+        gather: crew.flush,
       },
       bodyBytesMax: config.bodyBytesMax,
       importBytesMax: config.importBytesMax,
@@ -375,16 +443,19 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       overloaded: overrides.overloaded ?? loopDelay.overloaded,
     });
     listener.serve(app);
+    // Before all else that was opened: workers may ask until they have ended.
+    opened.push(() => crew.drain());
 
     const shutDown = async () => {
       lifecycle.state = 'draining';
       const deadline = clock.monotonic() + config.drainMs;
       // Still listening, so that probes hear that it drains; everything else is refused.
       listener.endConnections();
-      await agent.drain(config.drainMs);
+      // Workers wait for what they have passed on, which this process goes on to answer.
+      await Promise.all([agent.drain(config.drainMs), crew.drain()]);
       const leftMs = Math.max(deadline - clock.monotonic(), 0);
       await within(Math.max(leftMs, FLUSH_MS), listener.answered());
-      await closeListener(http);
+      await closeDoors();
       // A turn that was being admitted when the others ended has lost its client by now.
       await agent.drain(0);
       await closeOpened();
@@ -394,7 +465,13 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     return {
       operations,
       firstRun: { adminToken, demo },
+      failed,
       async listen() {
+        try {
+          await crew.start(masterKeys.inUse());
+        } catch (error) {
+          throw new StartError(error instanceof Error ? error.message : String(error), { cause: error });
+        }
         lifecycle.state = 'ready';
         if (!isInternal) opened.push(announce(config.dataDir, { url: localUrl(address.url), runSecret }));
         return address;
@@ -403,7 +480,10 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
         closing ??= shutDown();
         return closing;
       },
-      reloadPrices: () => pricing.reload(),
+      reloadPrices() {
+        pricing.reload();
+        crew.reloadPrices();
+      },
       rebuildControl: (progress) =>
         rebuildControl({ control, engine, usage, dataDir: config.dataDir }, progress),
     };

@@ -15,6 +15,7 @@ const LAYERS = [
   'server/operations',
   'server/endpoints',
   'server/http',
+  'server/workers',
   'server',
   'server/cli',
 ];

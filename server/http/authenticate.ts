@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { ADMIN_ROLES, type Admin, type AdminRole, type ControlPlane } from '../../control-plane/types.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { Caller, Endpoint } from '../endpoints/endpoint.ts';
+import { clientAddress } from './forward.ts';
 
 const unauthorized = (): Fault =>
   new Fault('unauthorized', 'The credentials are missing, unknown or no longer valid.');
@@ -46,7 +47,7 @@ export async function authenticate(
   if (endpoint.auth === 'none') return { auth: 'none' };
   if (endpoint.auth === 'admin') {
     const token = bearer(request);
-    const admin = token && (await control.findAdmin(token, request.socket.remoteAddress ?? ''));
+    const admin = token && (await control.findAdmin(token, clientAddress(request)));
     if (!admin) throw unauthorized();
     const { role, ...actor } = admin;
     if (endpoint.role !== null && !allows(role, endpoint.role)) {

@@ -23,6 +23,11 @@ export const isReceivingFile = (socket: Duplex): boolean => {
   return typeof response === 'object' && response !== null && Reflect.get(response, RECEIVING) === true;
 };
 
+/** Says that the request's body may take as long as it takes. */
+export const markReceiving = (response: ServerResponse): void => {
+  Reflect.set(response, RECEIVING, true);
+};
+
 const tooLarge = (bytesMax: number): Fault =>
   new Fault('body_too_large', `The file may have at most ${bytesMax} bytes.`);
 
@@ -43,7 +48,7 @@ export function incomingFile(
       if (sizeBytes !== null && sizeBytes > bytesMax) throw tooLarge(bytesMax);
       // A client that waits to be asked is only asked once its body is wanted.
       if (/^100-continue$/i.test(request.headers.expect ?? '')) response.writeContinue();
-      Reflect.set(response, RECEIVING, true);
+      markReceiving(response);
       request.socket.setTimeout(STALLED_MS);
       const file = await open(path, 'wx', 0o600);
       try {

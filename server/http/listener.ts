@@ -61,10 +61,18 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex, ids: IdMaker): voi
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
+export interface Elsewhere {
+  isFor(request: IncomingMessage): boolean;
+  answer: RequestListener;
+}
+
 export interface Listener {
   server: Server;
-  /** Hands requests to the app from now on. Those before are told that the server starts. */
-  serve(app: Koa<RequestState>): void;
+  /**
+   * Hands requests to the app from now on. Those before are told that the server starts.
+   * @param elsewhere answers requests of the paths that are not for this process
+   */
+  serve(app: Koa<RequestState>, elsewhere?: Elsewhere): void;
   /** Lets every connection end with the answer that it waits for. */
   endConnections(): void;
   /** Resolves when every request that has begun is answered, or its client has gone. */
@@ -131,8 +139,11 @@ export function createListener(
 
   return {
     server,
-    serve(app) {
-      handle = app.callback();
+    serve(app, elsewhere) {
+      const here = app.callback();
+      handle = elsewhere
+        ? (request, response) => (elsewhere.isFor(request) ? elsewhere.answer : here)(request, response)
+        : here;
     },
     endConnections() {
       ending = true;
