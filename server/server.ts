@@ -71,6 +71,8 @@ export interface Overrides {
   tokenHasher?: TokenHasher;
   /** What the disk of the data folder has free. */
   diskFreeBytes?: () => Promise<number>;
+  /** The program of a worker. */
+  workerProgram?: string;
   /** Takes what workers write to standard error. */
   workerLog?: (text: string) => void;
   /** Schemas of tenants' files that no release has yet. */
@@ -82,6 +84,7 @@ export interface Overrides {
   internalAdminToken?: string;
 }
 
+const WORKER_PROGRAM = fileURLToPath(new URL(`./worker-main${extname(import.meta.url)}`, import.meta.url));
 /** A worker has so long after its own drain to close its files. */
 const DRAIN_SPARE_MS = 10_000;
 
@@ -235,7 +238,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       ? createCrew({
           size: workers,
           ownRunId: runId,
-          program: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
+          program: overrides.workerProgram ?? WORKER_PROGRAM,
           startOf: (workerRunId) => ({
             // Not what they have no use for: admins and sealed keys are for this process.
             config: {

@@ -1,7 +1,7 @@
 import { openControlPlane } from '../control-plane/control-plane.ts';
 import { createMasterKey, parseMasterKey } from '../control-plane/master-key.ts';
 import type { ControlPlane } from '../control-plane/types.ts';
-import { systemClock } from '../tenant-schema/clock.ts';
+import { type Clock, systemClock } from '../tenant-schema/clock.ts';
 import { Fault } from '../tenant-schema/fault.ts';
 import { createIds } from '../tenant-schema/ids.ts';
 import { openTenantEngine } from '../tenant-schema/sqlite/engine.ts';
@@ -45,9 +45,18 @@ const elsewhere = <T extends object>(name: string): T =>
 /** How it does what the first process asks, and takes its connections. */
 type Work = Omit<Answers<ToWorker>, 'start'> & { take: ReturnType<typeof servesGivenConnections> };
 
-async function startWork(start: WorkerStart, first: Channel<ToFirst>): Promise<Work> {
+/** What a test may put in the place of the real thing. */
+export interface WorkerOverrides {
+  clockOf?(config: Config): Clock;
+}
+
+async function startWork(
+  start: WorkerStart,
+  first: Channel<ToFirst>,
+  overrides: WorkerOverrides,
+): Promise<Work> {
   const config = start.config as Config;
-  const clock = systemClock;
+  const clock = overrides.clockOf?.(config) ?? systemClock;
   const log = createLog({ level: config.logLevel });
   const ids = createIds(clock);
   const lifecycle: Lifecycle = { state: 'starting' };
@@ -223,8 +232,8 @@ async function startWork(start: WorkerStart, first: Channel<ToFirst>): Promise<W
   };
 }
 
-/** Answers the first process as soon as the rooms are built. */
-function main(): void {
+/** Makes this process a worker of the one that has started it, and ends it with that one. */
+export function runWorker(overrides: WorkerOverrides = {}): void {
   process.umask(0o077);
   // A terminal signals the whole group; what is to be done about it, the first process says.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
@@ -243,7 +252,7 @@ function main(): void {
     process,
     {
       async start(start) {
-        work = startWork(start, first);
+        work = startWork(start, first, overrides);
         await work;
         return null;
       },
@@ -266,5 +275,3 @@ function main(): void {
     (socket) => void begun().then(({ take }) => take(socket)),
   );
 }
-
-main();

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import type { Config } from '../../server/config.ts';
 import { loadConfig } from '../../server/config.ts';
@@ -10,6 +11,7 @@ import { allEndpoints } from '../../server/endpoints/index.ts';
 import type { Operations } from '../../server/operations/operations.ts';
 import { createServer, type Overrides } from '../../server/server.ts';
 import { createLog } from '../../server/telemetry/log.ts';
+import { tellWorkersTime } from './worker-clock.ts';
 
 export type Json = Record<string, unknown>;
 
@@ -92,6 +94,13 @@ export interface TestServerOptions extends Overrides {
   dataDir?: string;
 }
 
+/** `TEST_WORKERS=2` runs what is tested with so many processes; each request has a connection of its own then. */
+const WORKERS = process.env.TEST_WORKERS ?? '';
+const WORKER_PROGRAM = fileURLToPath(new URL('./worker.ts', import.meta.url));
+const FRESH = WORKERS === '' ? {} : { Connection: 'close' };
+/** Called before each request, by the origin that it goes to. */
+const beforeRequest = new Map<string, () => void>();
+
 const ADMIN_TOKEN = 'test-admin-token-0123456789';
 
 /** Argon2 takes 130 ms; what it promises is tested where it is used. */
@@ -143,7 +152,11 @@ function parseObject(text: string): Json {
 
 /** Sends one request and reads its answer whole. */
 export async function request(url: string, init: RequestInit = {}): Promise<Download> {
-  const response = await fetch(url, init);
+  beforeRequest.get(new URL(url).origin)?.();
+  const response = await fetch(url, {
+    ...init,
+    headers: { ...FRESH, ...Object.fromEntries(new Headers(init.headers)) },
+  });
   const bytes = Buffer.from(await response.arrayBuffer());
   const text = new TextDecoder().decode(bytes);
   const reply = { status: response.status, headers: response.headers, text, bytes, body: parseObject(text) };
@@ -193,9 +206,10 @@ function createClient(url: string, credentials: Record<string, string>): Client 
     chat: (configId, body, headers) => send('POST', `/api/v1/chat/${configId}`, body, headers),
     async stream(configId, body, headers = {}) {
       const controller = new AbortController();
+      beforeRequest.get(url)?.();
       const response = await fetch(`${url}/api/v1/chat/${configId}`, {
         method: 'POST',
-        headers: { ...credentials, ...headers, 'Content-Type': 'application/json' },
+        headers: { ...FRESH, ...credentials, ...headers, 'Content-Type': 'application/json' },
         body: JSON.stringify({ ...body, stream: true }),
         signal: controller.signal,
       });
@@ -207,6 +221,16 @@ function createClient(url: string, credentials: Record<string, string>): Client 
         abort: () => controller.abort(),
       };
     },
+  };
+}
+
+/** Calls `write` with each whole line of what comes in pieces. */
+function createLineReader(write: (line: string) => void): (text: string) => void {
+  let rest = '';
+  return (text) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    lines.forEach(write);
   };
 }
 
@@ -222,12 +246,22 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     for (const watcher of watchers) watcher(line);
   };
   const config = {
-    ...loadConfig({ PORT: '0', DATA_DIR: dataDir, ADMIN_TOKEN, ...env }),
+    ...loadConfig({ PORT: '0', DATA_DIR: dataDir, ADMIN_TOKEN, WORKERS, ...env }),
     ...configOverrides,
   };
   const log = createLog({ level: config.logLevel, destination: { write } });
-  const server = await createServer(config, { log, tokenHasher: quickHasher, ...overrides });
+  const { clock } = overrides;
+  const tellTime = clock && config.workers > 1 ? () => tellWorkersTime(dataDir, clock.now()) : null;
+  tellTime?.();
+  const server = await createServer(config, {
+    log,
+    tokenHasher: quickHasher,
+    workerLog: createLineReader(write),
+    ...(tellTime && { workerProgram: WORKER_PROGRAM }),
+    ...overrides,
+  });
   const { url } = await server.listen();
+  if (tellTime) beforeRequest.set(url, tellTime);
 
   const adminToken = config.adminToken ?? ADMIN_TOKEN;
   const admin = createClient(url, { Authorization: `Bearer ${adminToken}` });
