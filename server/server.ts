@@ -87,6 +87,7 @@ export interface Overrides {
 const WORKER_PROGRAM = fileURLToPath(new URL(`./worker-main${extname(import.meta.url)}`, import.meta.url));
 /** A worker has so long after its own drain to close its files. */
 const DRAIN_SPARE_MS = 10_000;
+const RESTART_MS = 200;
 
 const SYSTEM = { id: 'system', name: 'system', requestId: null };
 
@@ -254,6 +255,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
           clock,
           log,
           stderr: overrides.workerLog ?? null,
+          restartMs: RESTART_MS,
           drainMs: config.drainMs + DRAIN_SPARE_MS,
           bringUp: (tenantId) => engine.use(tenantId, () => {}),
           settleRest: (tenantId) => engine.settleRest(tenantId),

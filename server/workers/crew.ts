@@ -49,6 +49,8 @@ export interface CrewParts {
   log: Pick<Log, 'info' | 'warn' | 'error'>;
   /** Takes what a worker writes to standard error; null: it writes to that of this process. */
   stderr: ((text: string) => void) | null;
+  /** A worker that has died is replaced after so long; after each further one within a minute, after twice as long. */
+  restartMs: number;
   /** A worker that has not ended so long after it was told to is killed. */
   drainMs: number;
   /** Brings a tenant's file to the latest schema. */
@@ -76,7 +78,6 @@ interface Worker {
 /** So many deaths within a minute are no accident any more. */
 const DEATHS_MAX = 5;
 const DEATHS_WITHIN_MS = 60_000;
-const RESTART_MS = 200;
 const RESTART_MS_MAX = 10_000;
 /** How long a worker's figures are waited for. */
 const PATIENCE_MS = 2_000;
@@ -204,6 +205,7 @@ export function createCrew(parts: CrewParts): Crew {
     ]);
     if (!isThere(worker)) return false;
     worker.state = 'serving';
+    log.info({ pid: worker.child.pid }, 'a worker serves');
     return true;
   };
   const isThere = (worker: Worker): boolean => workers.has(worker) && worker.child.connected;
@@ -235,7 +237,7 @@ export function createCrew(parts: CrewParts): Crew {
     log.error({ pid, code: exitCode, signal: signalCode }, 'a worker died; its turns are aborted');
     if (deaths.length >= DEATHS_MAX) parts.gaveUp();
     else {
-      const waitMs = Math.min(RESTART_MS * 2 ** (deaths.length - 1), RESTART_MS_MAX);
+      const waitMs = Math.min(parts.restartMs * 2 ** (deaths.length - 1), RESTART_MS_MAX);
       setTimeout(() => {
         if (phase === 'running') void add();
       }, waitMs).unref();

@@ -186,7 +186,8 @@ export async function allEvents(stream: ReplyStream): Promise<StreamEvent[]> {
   return events;
 }
 
-function createClient(url: string, credentials: Record<string, string>): Client {
+/** @param credentials headers of every call */
+export function createClient(url: string, credentials: Record<string, string>): Client {
   const send = (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) =>
     request(`${url}${path}`, {
       method,
