@@ -4,7 +4,7 @@ import type { Clock } from '../tenant-schema/clock.ts';
 import type { TenantEngine } from '../tenant-schema/engine.ts';
 import { Fault } from '../tenant-schema/fault.ts';
 import type { IdMaker } from '../tenant-schema/ids.ts';
-import { createAgent } from './agent/admission.ts';
+import { type AgentParts, createAgent } from './agent/admission.ts';
 import type { Agent } from './agent/agent.ts';
 import type { Config } from './config.ts';
 import type { Pricing } from './pricing/pricing.ts';
@@ -30,6 +30,7 @@ export const createAgentOf = (
     clock: Clock;
     ids: IdMaker;
     log: Log;
+    reserveRoom?: AgentParts['reserveRoom'];
   },
 ): Agent =>
   createAgent({

@@ -36,6 +36,7 @@ import { watchLoopDelay } from './telemetry/loop-delay.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { type Crew, createCrew } from './workers/crew.ts';
 import { NO_CREW } from './workers/no-crew.ts';
+import { createReservations } from './workers/reservations.ts';
 
 /** What a start has made that is shown once and is kept nowhere else. */
 export interface FirstRun {
@@ -235,6 +236,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       fail = resolve;
     });
     const isCrewed = workers > 1;
+    const reservations = createReservations();
     const crew: Crew = isCrewed
       ? createCrew({
           size: workers,
@@ -255,6 +257,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
           clock,
           log,
           stderr: overrides.workerLog ?? null,
+          reservations,
           restartMs: RESTART_MS,
           drainMs: config.drainMs + DRAIN_SPARE_MS,
           bringUp: (tenantId) => engine.use(tenantId, () => {}),
@@ -356,7 +359,15 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       diskFreeBytes: () => disk.freeBytes(),
       others: crew.figures,
     });
-    const own = createAgentOf(config, { control, engine, transport, pricing, metrics, clock, ids, log });
+    const own = createAgentOf(config, {
+      ...{ control, engine, transport, pricing, metrics, clock, ids, log },
+      ...(isCrewed && {
+        async reserveRoom(tenantId: string, bytes: number) {
+          const bytesOfAll = reservations.reserve(crew, tenantId, bytes);
+          return { bytesOfAll, free: () => reservations.free(crew, tenantId, bytes) };
+        },
+      }),
+    });
     const agent: Agent = {
       ...own,
       paused: (tenantId, reason, work) =>

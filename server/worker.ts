@@ -113,7 +113,13 @@ async function startWork(
     diskFreeBytes: async () => 0,
   });
   const pricing = await createPricing({ file: config.pricesFile, clock, log });
-  const agent = createAgentOf(config, { control, engine, transport, pricing, metrics, clock, ids, log });
+  const agent = createAgentOf(config, {
+    ...{ control, engine, transport, pricing, metrics, clock, ids, log },
+    async reserveRoom(tenantId, bytes) {
+      const bytesOfAll = (await first.ask('reserve', { tenantId, bytes })) ?? bytes;
+      return { bytesOfAll, free: () => void first.ask('free', { tenantId, bytes }).catch(unheard) };
+    },
+  });
   const settling = setInterval(() => void agent.settleLeft(), SETTLE_MS);
 
   const services: Services = {

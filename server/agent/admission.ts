@@ -5,7 +5,7 @@ import { expectedBytes } from '../../tenant-schema/room.ts';
 import type { Config, TurnLimits } from '../../tenant-schema/store.ts';
 import type { ModelPrice, Pricing } from '../pricing/pricing.ts';
 import { isProviderName, type ProviderName } from '../providers/catalogue.ts';
-import type { Agent, ChatAnswer, ChatRequest } from './agent.ts';
+import type { Agent, ChatAnswer, ChatRequest, ReplayedAnswer, Turn } from './agent.ts';
 import { demandOf } from './demand.ts';
 import { RunningTurns } from './running.ts';
 import { renderTemplate } from './template.ts';
@@ -22,8 +22,18 @@ export interface AgentParts extends Omit<TurnParts, 'unsettled'> {
   /** The tenant's own key at a provider; null where it has none. @throws where it cannot be opened */
   ownKeyOf(tenantId: string, provider: ProviderName): string | null;
   pricing: Pick<Pricing, 'priceOf'>;
+  /**
+   * Where other processes run turns of the same tenant: reserves room in its file. Gives what all have reserved there,
+   * and what frees it again.
+   */
+  reserveRoom?: ((tenantId: string, bytes: number) => Promise<ReservedRoom>) | undefined;
   /** History over this many bytes refuses the turn. */
   historyBytesMax: number;
+}
+
+export interface ReservedRoom {
+  bytesOfAll: number;
+  free(): void;
 }
 
 /** Admits turns and hands them out to be run. */
@@ -32,61 +42,83 @@ export function createAgent(parts: AgentParts): Agent {
   const running = new RunningTurns();
   const unsettled = new UnsettledTurns(engine);
 
+  const admit = async (
+    request: ChatRequest,
+    bytes: number,
+    room: ReservedRoom | undefined,
+  ): Promise<Turn | ReplayedAnswer> => {
+    const { tenant } = request.identity;
+    const limits = turnLimits(tenant.limits);
+    const controller = new AbortController();
+    let system = '';
+    let ownKey: string | null = null;
+    let price: ModelPrice | null = null;
+    let outputTokensMax: number | null = null;
+    for (;;) {
+      await running.unpaused(tenant.id);
+      await unsettled.settle(tenant.id);
+      const begun = await engine.use(tenant.id, (store) => {
+        // A pause may have begun while a handle was waited for.
+        if (running.isPaused(tenant.id)) return null;
+        const turn = store.beginTurn({
+          requestId: request.requestId,
+          configId: request.configId,
+          conversationId: request.conversationId,
+          user: request.user,
+          metadata: request.metadata,
+          input: request.input,
+          historyBytesMax: parts.historyBytesMax,
+          storageBytesMax: tenant.limits.storage_bytes_max,
+          storageBytesReserved: room?.bytesOfAll ?? running.bytesOf(tenant.id) + bytes,
+          limits,
+          idempotency: request.idempotency,
+          admit(config, size) {
+            const provider = requireProvider(config, request.identity);
+            ownKey = parts.ownKeyOf(tenant.id, provider);
+            if (!providers.ready(provider, ownKey)) throw providers.notReady(provider);
+            // Here, where what is wrong with it still refuses the turn.
+            system = renderSystem(config, request, clock);
+            price = parts.pricing.priceOf(provider, config.modelConfig.model, config.modelConfig);
+            const reckoned = demandOf({ config, system, size, price, limits });
+            outputTokensMax = reckoned.outputTokensMax;
+            return reckoned.demand;
+          },
+          isRunning: (turnId) => running.has(turnId),
+        });
+        // In the same tick as the transaction, so that no other turn can take this one for lost.
+        if (turn.kind === 'begun') running.add(turn.id, { tenantId: tenant.id, bytes, controller });
+        return turn;
+      });
+      if (begun?.kind === 'replayed') {
+        // Put there by `finishTurn` out of such an answer.
+        return { kind: 'replayed', answer: begun.answer as unknown as ChatAnswer };
+      }
+      if (begun) {
+        const admitted = { request, begun, system, ownKey, price, outputTokensMax, controller };
+        return createTurn({ ...parts, unsettled }, admitted, () => {
+          running.remove(begun.id);
+          room?.free();
+        });
+      }
+    }
+  };
+
   return {
     isRunning: (turnId) => running.has(turnId),
 
     async begin(request) {
       const { tenant } = request.identity;
-      const limits = turnLimits(tenant.limits);
-      const controller = new AbortController();
       const bytes = expectedBytes(request.input);
-      let system = '';
-      let ownKey: string | null = null;
-      let price: ModelPrice | null = null;
-      let outputTokensMax: number | null = null;
-      for (;;) {
-        await running.unpaused(tenant.id);
-        await unsettled.settle(tenant.id);
-        const begun = await engine.use(tenant.id, (store) => {
-          // A pause may have begun while a handle was waited for.
-          if (running.isPaused(tenant.id)) return null;
-          const turn = store.beginTurn({
-            requestId: request.requestId,
-            configId: request.configId,
-            conversationId: request.conversationId,
-            user: request.user,
-            metadata: request.metadata,
-            input: request.input,
-            historyBytesMax: parts.historyBytesMax,
-            storageBytesMax: tenant.limits.storage_bytes_max,
-            storageBytesReserved: running.bytesOf(tenant.id) + bytes,
-            limits,
-            idempotency: request.idempotency,
-            admit(config, size) {
-              const provider = requireProvider(config, request.identity);
-              ownKey = parts.ownKeyOf(tenant.id, provider);
-              if (!providers.ready(provider, ownKey)) throw providers.notReady(provider);
-              // Here, where what is wrong with it still refuses the turn.
-              system = renderSystem(config, request, clock);
-              price = parts.pricing.priceOf(provider, config.modelConfig.model, config.modelConfig);
-              const reckoned = demandOf({ config, system, size, price, limits });
-              outputTokensMax = reckoned.outputTokensMax;
-              return reckoned.demand;
-            },
-            isRunning: (turnId) => running.has(turnId),
-          });
-          // In the same tick as the transaction, so that no other turn can take this one for lost.
-          if (turn.kind === 'begun') running.add(turn.id, { tenantId: tenant.id, bytes, controller });
-          return turn;
-        });
-        if (begun?.kind === 'replayed') {
-          // Put there by `finishTurn` out of such an answer.
-          return { kind: 'replayed', answer: begun.answer as unknown as ChatAnswer };
-        }
-        if (begun) {
-          const admitted = { request, begun, system, ownKey, price, outputTokensMax, controller };
-          return createTurn({ ...parts, unsettled }, admitted, () => running.remove(begun.id));
-        }
+      // Only where the limit is set: it is a question to another process.
+      const room =
+        tenant.limits.storage_bytes_max === null ? undefined : await parts.reserveRoom?.(tenant.id, bytes);
+      try {
+        const turn = await admit(request, bytes, room);
+        if (turn.kind === 'replayed') room?.free();
+        return turn;
+      } catch (error) {
+        room?.free();
+        throw error;
       }
     },
 

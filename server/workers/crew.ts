@@ -11,6 +11,7 @@ import type { Figures } from '../telemetry/metrics.ts';
 import { type Channel, openChannel } from './channel.ts';
 import { createClaims } from './claims.ts';
 import type { ToFirst, ToWorker, WorkerStart } from './questions.ts';
+import type { Reservations } from './reservations.ts';
 
 /** The processes that serve requests beside the first one, which owns the folder and does all that is not for a worker. */
 export interface Crew {
@@ -53,6 +54,7 @@ export interface CrewParts {
   restartMs: number;
   /** A worker that has not ended so long after it was told to is killed. */
   drainMs: number;
+  reservations: Reservations;
   /** Brings a tenant's file to the latest schema. */
   bringUp(tenantId: string): Promise<void>;
   settleRest(tenantId: string): Promise<void>;
@@ -158,6 +160,11 @@ export function createCrew(parts: CrewParts): Crew {
         worker.toldUntil = until;
         return null;
       },
+      reserve: ({ tenantId, bytes }) => parts.reservations.reserve(worker, tenantId, bytes),
+      free({ tenantId, bytes }) {
+        parts.reservations.free(worker, tenantId, bytes);
+        return null;
+      },
       async bringUp({ tenantId }) {
         await parts.bringUp(tenantId);
         return null;
@@ -224,6 +231,7 @@ export function createCrew(parts: CrewParts): Crew {
 
   const lose = (worker: Worker): void => {
     workers.delete(worker);
+    parts.reservations.drop(worker);
     const { exitCode, signalCode, pid } = worker.child;
     if (phase === 'draining' && exitCode === 0) return;
     parts.died(worker.toldUntil);

@@ -42,6 +42,9 @@ export type ToWorker = {
 export type ToFirst = {
   /** All that turns have used up to a moment, in epoch milliseconds, and that was not told yet. */
   note: { sent: { usage: [tenantId: string, usage: UsageDay][]; until: number }; answered: null };
+  /** Room that a turn will need in a tenant's file; answered with what all processes have reserved there. */
+  reserve: { sent: { tenantId: string; bytes: number }; answered: number };
+  free: { sent: { tenantId: string; bytes: number }; answered: null };
   /** Answered when the tenant's file is at the latest schema. */
   bringUp: { sent: { tenantId: string }; answered: null };
   /** It has closed the file, and a `-wal` is left. */

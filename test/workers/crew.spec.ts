@@ -1,0 +1,69 @@
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+import { type CrewParts, createCrew } from '../../server/workers/crew.ts';
+import { createReservations } from '../../server/workers/reservations.ts';
+import { systemClock } from '../../tenant-schema/clock.ts';
+import { createIds } from '../../tenant-schema/ids.ts';
+
+const programOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+function parts(changes: Partial<CrewParts>): CrewParts {
+  return {
+    size: 2,
+    ownRunId: 'first',
+    program: programOf('./serving-worker.ts'),
+    startOf: (runId) => ({ config: {}, runId, runSecret: '', socketPath: '' }),
+    ids: createIds(systemClock),
+    clock: systemClock,
+    log: { info() {}, warn() {}, error() {} },
+    stderr: null,
+    reservations: createReservations(),
+    restartMs: 1,
+    drainMs: 1000,
+    bringUp: async () => {},
+    settleRest: async () => {},
+    used() {},
+    died() {},
+    gaveUp() {},
+    ...changes,
+  };
+}
+
+describe('a crew of workers', () => {
+  it('does not start where a worker ends before it serves', async () => {
+    const crew = createCrew(parts({ size: 1, program: programOf('./dying-worker.ts') }));
+    const error: unknown = await crew.start([]).catch((reason: unknown) => reason);
+    expect(error).to.be.an('error').with.property('message').that.includes('ended before it could serve');
+    await crew.drain();
+  });
+
+  it('gives up where workers die again and again, and not before', async function () {
+    this.timeout(60_000);
+    let deaths = 0;
+    let gaveUp = (): void => {};
+    const over = new Promise<void>((resolve) => {
+      gaveUp = resolve;
+    });
+    const crew = createCrew(
+      parts({
+        size: 1,
+        log: {
+          info: (fields: object) => {
+            // Each as soon as it serves.
+            if ('pid' in fields) process.kill(Number(fields.pid), 'SIGKILL');
+          },
+          warn() {},
+          error() {},
+        } as CrewParts['log'],
+        died: () => {
+          deaths += 1;
+        },
+        gaveUp,
+      }),
+    );
+    await crew.start([]);
+    await over;
+    expect(deaths).to.equal(5);
+    await crew.drain();
+  });
+});

@@ -1,0 +1,2 @@
+// A worker that cannot do its work.
+process.exit(3);
