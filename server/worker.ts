@@ -168,7 +168,13 @@ async function startWork(
     },
 
     async hold({ tenantId }) {
-      held.set(tenantId, await engine.letGo(tenantId));
+      try {
+        held.set(tenantId, await engine.letGo(tenantId));
+      } catch (error) {
+        if (lifecycle.state !== 'draining') throw error;
+        // Every file is being closed for good; the end of this process says when that is done.
+        await new Promise(() => {});
+      }
       await tell();
       return null;
     },

@@ -57,8 +57,12 @@ export function openChannel<Q extends Questions, Own extends Questions>(
   let count = 0;
   let isOver = !peer.connected;
 
+  /** Connections that wait to be taken. */
+  const given = new Set<Socket>();
+
   const end = (): void => {
     isOver = true;
+    for (const socket of given) socket.destroy();
     for (const { resolve } of asked.values()) resolve(null);
     asked.clear();
   };
@@ -104,7 +108,9 @@ export function openChannel<Q extends Questions, Own extends Questions>(
       }),
     give(socket) {
       if (isOver || !peer.send) return false;
+      given.add(socket);
       peer.send({ connection: true } satisfies Message, socket, (error) => {
+        given.delete(socket);
         if (error) socket.destroy();
       });
       return true;
