@@ -307,7 +307,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       runId,
       openMax: openTenants.first,
       idleMs: config.tenantIdleMs,
-      synchronous: config.durability === 'full' ? 'FULL' : 'NORMAL',
+      durability: config.durability,
       ...(isCrewed && { isLiveRun: crew.isLiveRun, closedElsewhere: crew.closed }),
       ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),
       storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),

@@ -80,7 +80,7 @@ async function startWork(
     isLiveRun: (runId) => liveRuns.has(runId),
     openMax: config.openTenantsMax,
     idleMs: config.tenantIdleMs,
-    synchronous: config.durability === 'full' ? 'FULL' : 'NORMAL',
+    durability: config.durability,
     storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),
     onUsage(tenantId, used) {
       noted.push([tenantId, used]);

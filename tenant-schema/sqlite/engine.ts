@@ -1,4 +1,3 @@
-import { lstatSync } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
@@ -6,15 +5,14 @@ import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import type { UsageDay } from '../store.ts';
 import { createBlankFiles } from './blank-file.ts';
-import { closeDatabase, openDatabase, settleDatabase } from './connection.ts';
+import { settleDatabase } from './connection.ts';
 import { isBroken, isDamage, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
 import { createFileWorker, type FileWorker, JobEndedError } from './file-worker.ts';
-import { createContext } from './handle.ts';
-import { requireLatest, requireOurs } from './known-schema.ts';
 import { TENANT_MIGRATIONS } from './migrations.ts';
 import { defineMigrations, type Migrations, OlderDatabaseError } from './migrator.ts';
 import { createNewFiles } from './new-files.ts';
+import { createOpener, type OpenTenant } from './open-tenant.ts';
 import {
   isTaken,
   moveDatabase,
@@ -25,9 +23,9 @@ import {
   syncToDisk,
   tenantPaths,
 } from './paths.ts';
-import { Pool, type Pooled } from './pool.ts';
-import { createStore, type SqliteTenantStore } from './store.ts';
+import { Pool } from './pool.ts';
 import { createUpgrades } from './upgrades.ts';
+import type { SyncFile } from './wal-sync.ts';
 
 export interface EngineOptions {
   /** Where the tenants' files are; must exist. */
@@ -55,8 +53,10 @@ export interface EngineOptions {
   };
   openMax: number;
   idleMs: number;
-  /** `FULL`: a commit is on the disk when a verb returns. `NORMAL`: it survives the process, but maybe not the machine. */
-  synchronous: 'FULL' | 'NORMAL';
+  /** `full`: what was done is on the disk when `use` resolves. `normal`: it survives the process, but maybe not the machine. */
+  durability: 'full' | 'normal';
+  /** Default: `fdatasync`, off the event loop. */
+  syncFile?: SyncFile;
   log: { warn(fields: object, message: string): void };
   /** The limit of a tenant's file, asked at each open; null is none. Default: none for anybody. */
   storageBytesMaxOf?(tenantId: string): number | null;
@@ -74,10 +74,6 @@ export interface EngineOptions {
   importTimeoutMs?: number;
   /** How long other work on a file of so many bytes may take. Default: generous. */
   timeLimitMsOf?(fileBytes: number): number;
-}
-
-interface OpenTenant extends Pooled {
-  store: SqliteTenantStore;
 }
 
 /** How often idle files are looked for; half of the two seconds that an idle file may stay open too long. */
@@ -120,42 +116,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
-  const openTenant = (id: string): OpenTenant => {
-    const path = paths.of(id);
-    // SQLite follows links; a file of ours is never one.
-    if (!lstatSync(path).isFile()) throw new Error(`${path} is not a regular file.`);
-    const db = openDatabase(path, {
-      mustExist: true,
-      synchronous: options.synchronous,
-      accept(file) {
-        requireOurs(file, migrations);
-        requireLatest(file, migrations);
-      },
-    });
-    const close = (): void => {
-      const { checkpointed, error } = closeDatabase(db);
-      if (folderOwner) {
-        if (!standsAlone(path)) folderOwner.closedWithRest(id);
-      } else if (!checkpointed && !options.closedElsewhere) {
-        log.warn(
-          { tenant_id: id, err: error },
-          'tenant file closed without a full checkpoint; its -wal stays',
-        );
-      }
-    };
-    try {
-      const owner = db.prepare('SELECT id FROM tenant').pluck().get();
-      if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
-      const storageBytesMax = options.storageBytesMaxOf?.(id) ?? null;
-      const onUsage = (usage: UsageDay): void => reportUsage(id, usage);
-      const store = createStore(createContext(db, { ...options, storageBytesMax, onUsage }));
-      store.closeDeadTurns();
-      return { store, close };
-    } catch (error) {
-      close();
-      throw error;
-    }
-  };
+  const openTenant = createOpener({ ...options, pathOf: paths.of, migrations, onUsage: reportUsage });
 
   const settleHere = (path: string): void => {
     try {
@@ -181,7 +142,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   sweeper.unref();
 
   const use: TenantEngine['use'] = async (id, work) => {
-    const attempt = () => pool.use(id, ({ store }) => work(store), isDamage);
+    const attempt = () => pool.use(id, (tenant) => tenant.use(work), isDamage);
     try {
       // Comes from opening the file only, so that no work is done twice.
       return await attempt().catch(async (error: unknown) => {
@@ -201,7 +162,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
   const useIfOpen: TenantEngine['useIfOpen'] = async (id, work) => {
     try {
-      return await pool.useIfOpen(id, ({ store }) => work(store), isDamage);
+      return await pool.useIfOpen(id, (tenant) => tenant.use(work), isDamage);
     } catch (error) {
       throw translate(error);
     }

@@ -2,6 +2,7 @@ import Database from 'better-sqlite3';
 import { Fault } from '../fault.ts';
 import { JobEndedError } from './file-worker.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
+import { WalSyncError } from './wal-sync.ts';
 
 // What went wrong with a tenant's file, and whose fault it is.
 
@@ -46,7 +47,7 @@ export const unavailable = (cause: unknown): Fault =>
 /** SQLite's codes for a file that is damaged or out of reach; extended codes begin with these. */
 const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|IOERR|CANTOPEN|READONLY|PERM|AUTH)/;
 export const isDamage = (error: unknown): boolean =>
-  error instanceof Database.SqliteError && DAMAGE.test(error.code);
+  error instanceof WalSyncError || (error instanceof Database.SqliteError && DAMAGE.test(error.code));
 
 /** SQLite's errors as faults; what is not SQLite's passes unchanged. */
 export function translate(error: unknown): unknown {

@@ -29,6 +29,10 @@ export interface StoreContext {
   write<T>(work: () => T): T;
   /** As `write`, for what makes room, and for what was admitted and must be stored: the file's limit does not hold. */
   writeBeyondLimit<T>(work: () => T): T;
+  /** As `write`, for what nobody is told of as done: a power cut may undo it until something else is on the disk. */
+  writeUnpromised<T>(work: () => T): T;
+  /** What the file holds is about to be given out as done, whoever has written it. */
+  promise(): void;
   /** Only inside `write`: tells the engine of a turn's end, once that is committed. */
   reportUsage(usage: UsageDay): void;
 }
@@ -40,6 +44,8 @@ export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runI
   storageBytesMax?: number | null;
   /** Called after the commit with each turn that has ended in it. Must not throw. */
   onUsage?(usage: UsageDay): void;
+  /** Called where what the file holds must be on the disk before anybody hears of it. Must not throw. */
+  onPromise?(): void;
 }
 
 /** As many as SQLite ever lets a file have. */
@@ -56,13 +62,19 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
       .pluck(),
   );
   const { clock, ids, runId, storageBytesMax = null, onUsage } = parts;
+  const promise = (): void => parts.onPromise?.();
   const limitPages = pageLimiter(db, storageBytesMax);
   limitPages(true);
   let ended: UsageDay[] = [];
-  const write = <T>(work: () => T): T => {
+  const writeUnpromised = <T>(work: () => T): T => {
     ended = [];
     const result = transaction.immediate(work) as T;
     if (onUsage) ended.forEach(onUsage);
+    return result;
+  };
+  const write = <T>(work: () => T): T => {
+    const result = writeUnpromised(work);
+    promise();
     return result;
   };
   return {
@@ -91,6 +103,8 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
     orm: drizzle(db),
     read: <T>(work: () => T) => transaction.deferred(work) as T,
     write,
+    writeUnpromised,
+    promise,
     writeBeyondLimit(work) {
       limitPages(false);
       try {

@@ -43,22 +43,9 @@ export function pruningVerbs(context: StoreContext): PruningVerbs {
       .prepare(),
   );
 
-  /**
-   * Does not wait for the disk. Rows that come back after a power cut are removed the next time, and the next turn's
-   * commit syncs what was written before it along with its own.
-   */
-  const unsynced = <T>(work: () => T): T => {
-    const level = pragma('synchronous');
-    pragma('synchronous = NORMAL');
-    try {
-      return work();
-    } finally {
-      pragma(`synchronous = ${String(level)}`);
-    }
-  };
-
+  /** Nobody waits for the disk: rows that come back after a power cut are removed the next time. */
   const removeRows = (end: string, countMax: number): { removed: number; isMore: boolean } =>
-    context.write(() => {
+    context.writeUnpromised(() => {
       const rows = oldest().all({ end, limit: countMax + 1 });
       let count = 0;
       let bytes = 0;
@@ -80,11 +67,11 @@ export function pruningVerbs(context: StoreContext): PruningVerbs {
       const end = firstIdAt(before);
       // Nothing is written to a file that has nothing to give.
       if (oldest().get({ end, limit: 1 }) !== undefined) {
-        const { removed, isMore } = unsynced(() => removeRows(end, countMax));
+        const { removed, isMore } = removeRows(end, countMax);
         return { removed, isMore: isMore || hasSparePages() };
       }
       if (!hasSparePages()) return { removed: 0, isMore: false };
-      unsynced(() => pragma(`incremental_vacuum(${PAGES_MAX})`));
+      pragma(`incremental_vacuum(${PAGES_MAX})`);
       return { removed: 0, isMore: hasSparePages() };
     },
   };

@@ -23,7 +23,10 @@ interface Lease<H> {
   holders: number;
   /** Since when the file is idle but for `useIfOpen`, on the monotonic clock; null where it is in use. */
   idleSince: number | null;
-  /** Set where the file turned out to be damaged, say: closed instead of kept when the last holder is done. */
+  /**
+   * Set where the file turned out to be damaged, say: given to nobody any more, and closed instead of kept when the last
+   * holder is done.
+   */
   toBeClosed: boolean;
 }
 
@@ -98,11 +101,12 @@ export class Pool<H extends Pooled> {
    */
   async useIfOpen<T>(
     id: string,
-    work: (handle: H) => T,
+    work: (handle: H) => T | Promise<T>,
     isDamage: (error: unknown) => boolean,
   ): Promise<T | null> {
     if (this.#closed || this.#exclusive.has(id)) return null;
     const held = this.#leased.get(id);
+    if (held?.toBeClosed) return null;
     if (held) {
       held.holders += 1;
       return this.#run(id, held, work, isDamage);
@@ -211,11 +215,15 @@ export class Pool<H extends Pooled> {
         continue;
       }
       const held = this.#leased.get(id);
-      if (held) {
+      if (held && !held.toBeClosed) {
         held.holders += 1;
         held.idleSince = null;
         this.#hits += 1;
         return held;
+      }
+      if (held) {
+        await this.#nextReturn();
+        continue;
       }
       const idle = this.#takeIdle(id);
       if (idle) {

@@ -65,7 +65,7 @@ export function turnVerbs(
   getConfig: (id: string) => Config,
   log: Pick<UsageVerbs, 'addTurn'> & Pick<LogVerbs, 'addContent'>,
 ): TurnVerbs {
-  const { write, writeBeyondLimit } = context;
+  const { writeBeyondLimit, writeUnpromised } = context;
   const statements = turnStatements(context);
   const limits = limitVerbs(context);
   const idempotency = idempotencyOf(context);
@@ -155,13 +155,19 @@ export function turnVerbs(
   return {
     beginTurn(request) {
       limits.prepare(request.limits);
-      return write((): BegunTurn | ReplayedTurn => {
+      // A turn that has only begun is as good as none after a power cut, on the disk or not: it is closed then, and its
+      // key and all that it holds are free.
+      return writeUnpromised((): BegunTurn | ReplayedTurn => {
         const now = context.clock.now();
         // First of all: what was answered before uses nothing, and no limit keeps it back.
         const answer =
           request.idempotency &&
           idempotency.find(request.idempotency, now, (turnId) => reap(turnId, request.isRunning));
-        if (answer) return { kind: 'replayed', answer };
+        if (answer) {
+          // Maybe another process has written it this moment.
+          context.promise();
+          return { kind: 'replayed', answer };
+        }
         context.requireRoom(request.storageBytesMax, request.storageBytesReserved);
         const config = getConfig(request.configId);
         const id = context.ids();

@@ -80,7 +80,7 @@ function onFolder(
     runId: ids(),
     openMax: 8,
     idleMs: 60_000,
-    synchronous: 'NORMAL',
+    durability: 'normal',
     log: { warn: (fields) => warnings.push(fields) },
     ...overrides,
   });

@@ -31,7 +31,7 @@ const engine = openTenantEngine({
   runId: ids(),
   openMax: 8,
   idleMs: 60_000,
-  synchronous: 'FULL',
+  durability: 'full',
   log: { warn: () => {} },
 });
 const usage = { tryRebuild: async () => {} };

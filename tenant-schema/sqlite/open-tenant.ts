@@ -1,0 +1,123 @@
+import { lstatSync } from 'node:fs';
+import type Database from 'better-sqlite3';
+import type { UsageDay } from '../store.ts';
+import { closeDatabase, openDatabase } from './connection.ts';
+import type { EngineOptions } from './engine.ts';
+import { type ContextParts, createContext } from './handle.ts';
+import { requireLatest, requireOurs } from './known-schema.ts';
+import type { Migrations } from './migrator.ts';
+import { standsAlone } from './paths.ts';
+import type { Pooled } from './pool.ts';
+import { createStore, type SqliteTenantStore } from './store.ts';
+import { type SyncFile, WalSync, type WalSyncError } from './wal-sync.ts';
+
+export interface OpenParts
+  extends Pick<ContextParts, 'clock' | 'ids' | 'runId' | 'isLiveRun'>,
+    Pick<EngineOptions, 'owner' | 'closedElsewhere'> {
+  pathOf(tenantId: string): string;
+  migrations: Migrations;
+  /** See `EngineOptions`. */
+  durability: 'full' | 'normal';
+  syncFile?: SyncFile | undefined;
+  log: { warn(fields: object, message: string): void };
+  storageBytesMaxOf?: ((tenantId: string) => number | null) | undefined;
+  /** Must not throw. */
+  onUsage(tenantId: string, usage: UsageDay): void;
+}
+
+/** A tenant's open file. */
+export interface OpenTenant extends Pooled {
+  /**
+   * Runs `work`. What it gives back, or sees, is on the disk when this is through, but for turns that have only begun.
+   * @throws WalSyncError where that is not certain any more; the file must be closed then
+   */
+  use<T>(work: (store: SqliteTenantStore) => T | Promise<T>): T | Promise<T>;
+}
+
+/** Opens tenants' files for the pool. */
+export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant {
+  const { log } = parts;
+  /**
+   * Tenants of whose `-wal` a sync has failed. The system takes what it could not write for written, and the next sync
+   * for a success. All is in the main file by a new write, and that one synced, before such a file is used again.
+   */
+  const distrusted = new Set<string>();
+
+  const closeTenant = (id: string, db: Database.Database): void => {
+    const { checkpointed, error } = closeDatabase(db);
+    if (checkpointed) distrusted.delete(id);
+    if (parts.owner) {
+      if (!standsAlone(parts.pathOf(id))) parts.owner.closedWithRest(id);
+    } else if (!checkpointed && !parts.closedElsewhere) {
+      log.warn({ tenant_id: id, err: error }, 'tenant file closed without a full checkpoint; its -wal stays');
+    }
+  };
+
+  return (id) => {
+    const path = parts.pathOf(id);
+    // SQLite follows links; a file of ours is never one.
+    if (!lstatSync(path).isFile()) throw new Error(`${path} is not a regular file.`);
+    const walPath = `${path}-wal`;
+    const hasWal = (lstatSync(walPath, { throwIfNoEntry: false })?.size ?? 0) > 0;
+    const db = openDatabase(path, {
+      mustExist: true,
+      synchronous: 'NORMAL',
+      accept(file) {
+        requireOurs(file, parts.migrations);
+        requireLatest(file, parts.migrations);
+      },
+    });
+    try {
+      const owner = db.prepare('SELECT id FROM tenant').pluck().get();
+      if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
+      if (distrusted.has(id)) {
+        requireCheckpoint(db);
+        distrusted.delete(id);
+      }
+      const onFailure = (error: WalSyncError): void => {
+        distrusted.add(id);
+        log.warn({ tenant_id: id, err: error }, 'tenant file closed: the disk does not take what is written');
+      };
+      const wal =
+        parts.durability === 'full'
+          ? new WalSync(walPath, { folderIsDue: hasWal, onFailure, syncFile: parts.syncFile })
+          : null;
+      const store = createStore(
+        createContext(db, {
+          ...parts,
+          storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
+          onUsage: (usage) => parts.onUsage(id, usage),
+          ...(wal && { onPromise: () => wal.promise() }),
+        }),
+      );
+      store.closeDeadTurns();
+      return {
+        use(work) {
+          wal?.requireTrust();
+          const result = work(store);
+          if (result instanceof Promise) return settleAfter(result, wal);
+          const settled = wal?.settled();
+          return settled ? settled.then(() => result) : result;
+        },
+        close() {
+          wal?.close();
+          closeTenant(id, db);
+        },
+      };
+    } catch (error) {
+      closeTenant(id, db);
+      throw error;
+    }
+  };
+}
+
+async function settleAfter<T>(work: Promise<T>, wal: WalSync | null): Promise<T> {
+  const result = await work;
+  await wal?.settled();
+  return result;
+}
+
+function requireCheckpoint(db: Database.Database): void {
+  const row = db.prepare<[], { busy: number }>('PRAGMA wal_checkpoint(TRUNCATE)').get();
+  if (row?.busy !== 0) throw new Error('What is in its -wal could not be moved to the main file.');
+}
