@@ -1,10 +1,11 @@
 import Database from 'better-sqlite3';
-import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
+import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { Clock } from '../tenant-schema/clock.ts';
 import { Fault } from '../tenant-schema/fault.ts';
 import type { IdMaker } from '../tenant-schema/ids.ts';
 import { closeDatabase, openDatabase } from '../tenant-schema/sqlite/connection.ts';
 import { migrate } from '../tenant-schema/sqlite/migrator.ts';
+import { quickDrizzle } from '../tenant-schema/sqlite/quick-drizzle.ts';
 import { CONTROL_APPLICATION_ID, controlMigrations } from './migrations.ts';
 
 /** What every part of the control plane works with. */
@@ -46,7 +47,7 @@ export function openControlDatabase(path: string, clock: Clock, ids: IdMaker): C
   }
   // What is deleted is overwritten in its page: names of customers must not outlive their purge.
   handle.pragma('secure_delete = ON');
-  const db = drizzle({ client: handle });
+  const db = quickDrizzle(handle);
   return {
     db,
     clock,

@@ -1,10 +1,11 @@
 import type Database from 'better-sqlite3';
-import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3';
+import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3';
 import type { Clock } from '../clock.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import { HEADROOM_BYTES } from '../room.ts';
 import type { UsageDay } from '../store.ts';
+import { quickDrizzle } from './quick-drizzle.ts';
 
 /** What the verbs of one open file work with. It lives and dies with the file's handle. */
 export interface StoreContext {
@@ -100,7 +101,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
         );
       }
     },
-    orm: drizzle(db),
+    orm: quickDrizzle(db),
     read: <T>(work: () => T) => transaction.deferred(work) as T,
     write,
     writeUnpromised,
