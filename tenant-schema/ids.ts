@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { v7 } from 'uuid';
 import type { Clock } from './clock.ts';
 
@@ -10,6 +10,8 @@ export const isId = (text: string): boolean => UUID_V7.test(text);
 /** Makes UUIDv7 text. Ids of one maker sort in the order in which they were made, even within a millisecond. */
 export type IdMaker = () => string;
 
+const IDS_AT_A_TIME = 128;
+
 /**
  * An id maker over the given clock. When the clock stands still or steps back, the ids go on from the last
  * millisecond seen, so that "newest first by id" is always "newest first by creation".
@@ -17,9 +19,17 @@ export type IdMaker = () => string;
 export function createIds(clock: Clock): IdMaker {
   let lastMs = -1;
   let seq = 0;
+  // Asked of the system for many ids at once, each byte used once: by itself that takes three times as long as the rest.
+  const pool = Buffer.alloc(16 * IDS_AT_A_TIME);
+  let used = pool.length;
   return () => {
     const ms = clock.now();
-    const random = randomBytes(16);
+    if (used === pool.length) {
+      randomFillSync(pool);
+      used = 0;
+    }
+    const random = pool.subarray(used, used + 16);
+    used += 16;
     if (ms > lastMs) {
       lastMs = ms;
       // A quarter of the counter's 32 bits is left free to count up within one millisecond.
