@@ -172,11 +172,12 @@ function copyTable(
   );
   // As bytes: text that is not UTF-8 would be mended on its way to a string, and so changed without a word.
   const selected = columns.map((name) => (types.get(name) === 'TEXT' ? `CAST(${name} AS BLOB)` : name));
-  const rows = source.prepare<[], unknown[]>(`SELECT ${selected.join(', ')} FROM ${table}`).raw();
+  const order = table === 'messages' ? new ToolCallOrder() : null;
+  const from = order ? 'messages ORDER BY conversation_id, seq' : table;
+  const rows = source.prepare<[], unknown[]>(`SELECT ${selected.join(', ')} FROM ${from}`).raw();
   const insert = target.prepare(
     `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
   );
-  const order = table === 'messages' ? new ToolCallOrder() : null;
   let copied = 0;
   for (const raw of rows.iterate()) {
     const row: Record<string, unknown> = {};

@@ -6,9 +6,8 @@ export const TENANT_APPLICATION_ID = 0x4e425354;
 /**
  * A tenant database's history. An applied entry is never edited: its text is hashed into every file.
  *
- * Rows that are read together lie together (`WITHOUT ROWID`): a conversation's messages by sequence, and
- * everything else by UUIDv7, so that new rows append. Lists are newest first by id, which is why each index
- * ends with it.
+ * Rows lie by their UUIDv7 (`WITHOUT ROWID`), so that new ones append, but where they may be long: messages, answers
+ * that are kept, contents of logs. Lists are newest first by id, which is why each index ends with it.
  */
 export const TENANT_MIGRATIONS: readonly Migration[] = [
   {
@@ -189,6 +188,33 @@ export const TENANT_MIGRATIONS: readonly Migration[] = [
                sum(cached_input_tokens), 0, sum(reasoning_tokens), coalesce(sum(cost_micro_usd), 0),
                count(*) FILTER (WHERE cost_micro_usd IS NULL)
           FROM turns GROUP BY 1, 2, 3;
+    `,
+  },
+  {
+    version: 3,
+    name: 'messages with row ids',
+    rewritesTables: true,
+    sql: `
+      -- What is longer than a quarter of a page does not lie within a WITHOUT ROWID table: SQLite gave each such answer
+      -- a page of its own. Messages are read by conversation, through the index that the key is.
+      ALTER TABLE messages RENAME TO clustered_messages;
+      CREATE TABLE messages (
+        conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        role TEXT NOT NULL,
+        content TEXT,
+        tool_calls TEXT,
+        tool_call_id TEXT,
+        tool_name TEXT,
+        is_error INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        provider_data TEXT,
+        created_at INTEGER NOT NULL,
+        PRIMARY KEY (conversation_id, seq)
+      ) STRICT;
+      INSERT INTO messages SELECT * FROM clustered_messages ORDER BY conversation_id, seq;
+      DROP TABLE clustered_messages;
     `,
   },
 ];

@@ -52,7 +52,8 @@ const unchecked = (sql: string) => (path: string) => {
       .all())
       schema.push([row.name, row.sql]);
     db.exec(
-      "UPDATE sqlite_schema SET sql = replace(replace(sql, ' NOT NULL', ''), 'STRICT, ', '') WHERE type = 'table'",
+      `UPDATE sqlite_schema SET sql = replace(replace(replace(sql, ' NOT NULL', ''), 'STRICT, ', ''), ' STRICT', '')
+         WHERE type = 'table'`,
     );
   });
   forge(path, sql);
