@@ -80,14 +80,15 @@ export function admissionsOf({ orm }: StoreContext): Admissions {
       .set({ tokens: sql`${admissionState.tokens} + ${param('tokens')}` })
       .prepare(),
   );
-  const last = prepared(() => orm.select().from(admissions).orderBy(desc(admissions.seq)).limit(1).prepare());
+  // The first row is asked for without a LIMIT, which drizzle binds, and for which SQLite would compile the query anew
+  // at each run: read in the order of the table, there is nothing after it to be done for nothing.
+  const last = prepared(() => orm.select().from(admissions).orderBy(desc(admissions.seq)).prepare());
   const lastWithTokens = prepared(() =>
     orm
       .select({ at: admissions.at })
       .from(admissions)
       .where(gt(admissions.tokens, 0))
       .orderBy(desc(admissions.seq))
-      .limit(1)
       .prepare(),
   );
   /** The first that still counts; it looks at those before it and at no other. */
@@ -97,7 +98,6 @@ export function admissionsOf({ orm }: StoreContext): Admissions {
       .from(admissions)
       .where(gt(admissions.at, param('past')))
       .orderBy(asc(admissions.seq))
-      .limit(1)
       .prepare(),
   );
   const bySeq = prepared(() =>
