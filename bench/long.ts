@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { writeConversations } from './lib/conversation-rows.ts';
-import { formatSpread, spreadOf } from './lib/figures.ts';
+import { format, formatSpread, spreadOf } from './lib/figures.ts';
 import type { FullLoad, LoadRequest } from './lib/load.ts';
 import { cpuMicrosOf } from './lib/process-figures.ts';
 import { type Bench, runBench, type Worker } from './lib/processes.ts';
@@ -12,7 +12,7 @@ import { bareSide, type Side, startProduct } from './lib/sides.ts';
 
 const CONVERSATIONS = { count: 32, messagesEach: 2_000, textBytes: 200 };
 const PARALLEL = 16;
-const ROUNDS = 5;
+const ROUNDS = 3;
 const PHASE_MS = 3_000;
 
 const { scale, cpus } = readSettings();
@@ -83,7 +83,7 @@ await runBench(async (bench) => {
     title: `Turns of conversations of ${CONVERSATIONS.messagesEach} messages`,
     about:
       `Each of ${CONVERSATIONS.textBytes} bytes, all sent to the model at every turn; ${CONVERSATIONS.count} conversations, ${PARALLEL} callers ` +
-      `that do not pause. Median and, in brackets, the range over ${ROUNDS} rounds of ${phaseMs / 1000} s.`,
+      `that do not pause. Median and, in brackets, the range over ${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s.`,
     head: ['', 'turns/s', 'CPU s per 1,000 turns', 'our rate to it', 'its CPU to ours'],
     rows: runners.map(({ name, rates, cpuMicros }) => [
       name,

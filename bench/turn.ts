@@ -26,7 +26,7 @@ const TO_BARE_MIN = 0.65;
 const isQuick = process.argv.includes('--quick');
 const { scale, cpus } = readSettings();
 const rounds = isQuick ? 3 : 5;
-const phaseMs = isQuick ? 2_000 : Math.max(3_000 * scale, 1_000);
+const phaseMs = isQuick ? 2_000 : Math.max(2_500 * scale, 1_000);
 const warmUpMs = isQuick ? 1_500 : 2_000;
 
 const OURS = 'this server';

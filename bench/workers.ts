@@ -13,7 +13,7 @@ const COUNTS = [1, 2] as const;
 const TENANTS = 20;
 const PARALLEL = 64;
 const ROUNDS = 5;
-const PHASE_MS = 3_000;
+const PHASE_MS = 2_000;
 const PART_MIN = 0.9;
 
 const { scale } = readSettings();
