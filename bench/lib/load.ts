@@ -44,7 +44,7 @@ export interface FullLoad {
 }
 
 export interface PacedLoad {
-  /** From the moment at which each turn should have been sent. */
+  /** From the moment at which each turn should have been sent; of one that failed, as long as any is waited for. */
   latenciesMs: number[];
   errors: number;
   firstError: string | null;
@@ -157,8 +157,8 @@ function paced(perSecond: number, ms: number): Promise<PacedLoad> {
   return new Promise((resolve) => {
     const send = async (dueAt: number): Promise<void> => {
       const ok = sent - answered <= IN_FLIGHT_MAX && (await turn());
-      if (ok) latenciesMs.push(systemClock.monotonic() - dueAt);
-      else errors += 1;
+      if (!ok) errors += 1;
+      latenciesMs.push(ok ? systemClock.monotonic() - dueAt : ANSWER_MS_MAX);
       answered += 1;
       if (answered === count) {
         clearInterval(ticker);
