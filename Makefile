@@ -4,7 +4,10 @@
 .SUFFIXES:
 
 BIN := node_modules/.bin
-SOURCES := $(shell find server control-plane tenant-schema -name '*.ts' 2>/dev/null)
+SOURCES := $(shell find server control-plane tenant-schema -path server/console -prune -o -name '*.ts' -print 2>/dev/null)
+CONSOLE := server/console
+API_TYPES := $(CONSOLE)/src/api/schema.gen.ts
+CONSOLE_SOURCES := $(shell find $(CONSOLE) -name node_modules -prune -o -type f ! -name '*.gen.ts' -print 2>/dev/null)
 TEST_FLAGS ?=
 WORKERS_SPECS := limits revocation chat idempotency aborts quota export keys providers logs access admin-usage \
   lifecycle backups upload import audit admin-tokens conventions bad-input resources
@@ -12,19 +15,20 @@ WORKERS_SPECS := limits revocation chat idempotency aborts quota export keys pro
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-start: dist/.built ## Install and build what is missing, then serve until Ctrl-C (WORKERS=n: from n processes)
+start: dist/.built dist/console/.built ## Install and build what is missing, then serve until Ctrl-C (WORKERS=n: from n processes)
 	@exec node --enable-source-maps dist/server/main.js
 
 dev: node_modules/.installed ## Serve from the sources and restart at each change
 	@exec $(BIN)/tsx watch --clear-screen=false server/main.ts
 
-build: dist/.built ## Compile to dist/
+build: dist/.built dist/console/.built ## Compile the server and the console to dist/
 
 test: check restic ## Type-check, lint, run every test
 	@NODE_ENV=test $(BIN)/mocha $(TEST_FLAGS) 'test/**/*.spec.ts'
 
-check: node_modules/.installed ## Type-check and lint only
+check: node_modules/.installed $(API_TYPES) ## Type-check and lint only
 	@$(BIN)/tsc -p .
+	@$(BIN)/tsc -p $(CONSOLE)
 	@$(BIN)/biome check .
 
 test-crash: node_modules/.installed ## Kill the server 240 times, under load and during operations (half an hour; CRASH_SEED)
@@ -72,6 +76,20 @@ bench/node_modules/.installed: bench/package.json bench/package-lock.json
 	@touch $@
 
 dist/.built: node_modules/.installed tsconfig.json tsconfig.build.json $(SOURCES)
-	@rm -rf dist
+	@rm -rf dist/server dist/control-plane dist/tenant-schema
 	$(BIN)/tsc -p tsconfig.build.json
+	@touch $@
+
+# The console's types of the API come from the endpoints, so that a change which it does not follow stops the build.
+# The file is written only where the API has changed: the console is not built again for every other edit.
+dist/.api-types: node_modules/.installed $(CONSOLE)/openapi/generate.ts $(SOURCES)
+	@$(BIN)/tsx $(CONSOLE)/openapi/generate.ts
+	@mkdir -p dist && touch $@
+
+$(API_TYPES): dist/.api-types
+	@test -f $@ || $(BIN)/tsx $(CONSOLE)/openapi/generate.ts
+
+dist/console/.built: node_modules/.installed $(API_TYPES) $(CONSOLE_SOURCES)
+	$(BIN)/tsc -p $(CONSOLE)
+	@NODE_ENV=production $(BIN)/vite build --config $(CONSOLE)/vite.config.ts --logLevel warn
 	@touch $@

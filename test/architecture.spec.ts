@@ -18,6 +18,7 @@ const LAYERS = [
   'server/workers',
   'server',
   'server/cli',
+  'server/console',
 ];
 
 /** Packages that only some rooms, or files, may name. */
@@ -28,13 +29,17 @@ const PACKAGE_HOMES: [pattern: RegExp, homes: string[]][] = [
   [/^@pydantic\//, ['server/pricing/']],
   [/^argon2$/, ['control-plane/']],
   [/^commander$/, ['server/cli/']],
+  [/^(react|@mantine\/|@tanstack\/|recharts|vite|@vitejs\/|openapi-)/, ['server/console/']],
 ];
 
 const sourceFiles = ['tenant-schema', 'control-plane', 'server'].flatMap((folder) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.ts'))
+    .filter((name) => /\.tsx?$/.test(name) && !/(?:^|\/)node_modules\/|\.gen\.ts$/.test(name))
     .map((name) => join(folder, name)),
 );
+
+/** What runs in a browser. */
+const PAGE = 'server/console/src/';
 
 const importsOf = (file: string): string[] =>
   [
@@ -77,12 +82,25 @@ describe('the rooms', () => {
     expect(wrong).to.deep.equal([]);
   });
 
+  it('give the page nothing of the server but its API', () => {
+    const page = sourceFiles.filter((file) => file.startsWith(PAGE));
+    expect(page).to.not.be.empty;
+    const wrong = page.flatMap((file) =>
+      importsOf(file)
+        .filter((target) => target.startsWith('.'))
+        .filter((target) => !join(dirname(file), target).startsWith(PAGE))
+        .map((target) => `${file} → ${target}`),
+    );
+    expect(wrong).to.deep.equal([]);
+  });
+
   it('read the environment in one file and the clock in one other', () => {
     const readers = (pattern: RegExp) =>
       sourceFiles.filter((file) => pattern.test(readFileSync(join(ROOT, file), 'utf8')));
     expect(readers(/process\.env\b/)).to.deep.equal(['server/config.ts']);
     expect(readers(/\bDate\.now\(|\bperformance\.now\(|\bnew Date\(\)/)).to.deep.equal([
       'tenant-schema/clock.ts',
+      'server/console/src/shared/clock.ts',
     ]);
   });
 });

@@ -1,0 +1,40 @@
+import '@mantine/core/styles.css';
+import '@mantine/notifications/styles.css';
+import { MantineProvider } from '@mantine/core';
+import { Notifications } from '@mantine/notifications';
+import { RouterProvider } from '@tanstack/react-router';
+import { StrictMode } from 'react';
+import { createRoot } from 'react-dom/client';
+import { createApi } from './api/client.ts';
+import { createConsoleRouter } from './router.ts';
+import { ConsoleContext } from './session/context.ts';
+import { SessionGate } from './session/SessionGate.tsx';
+import { createSessionStore } from './session/session.ts';
+import { cssVariables, theme } from './theme.ts';
+
+const root = document.getElementById('root');
+if (root === null) throw new Error('the page has no root');
+
+const sessions = createSessionStore(localStorage);
+const api = createApi({ csrfToken: sessions.csrfToken, onUnauthorized: sessions.expire });
+const router = createConsoleRouter();
+/** The page's policy lets only styles with it in. */
+const styleNonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? '';
+
+createRoot(root).render(
+  <StrictMode>
+    <MantineProvider
+      theme={theme}
+      cssVariablesResolver={cssVariables}
+      defaultColorScheme="auto"
+      getStyleNonce={() => styleNonce}
+    >
+      <Notifications />
+      <ConsoleContext value={{ api, sessions }}>
+        <SessionGate>
+          <RouterProvider router={router} />
+        </SessionGate>
+      </ConsoleContext>
+    </MantineProvider>
+  </StrictMode>,
+);

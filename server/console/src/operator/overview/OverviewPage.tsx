@@ -1,0 +1,5 @@
+import { PageHeader } from '../../shared/PageHeader.tsx';
+
+export function OverviewPage() {
+  return <PageHeader title="Overview" />;
+}

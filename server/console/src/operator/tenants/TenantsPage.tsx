@@ -1,0 +1,5 @@
+import { PageHeader } from '../../shared/PageHeader.tsx';
+
+export function TenantsPage() {
+  return <PageHeader title="Tenants" />;
+}

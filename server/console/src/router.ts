@@ -1,0 +1,22 @@
+import { createRouter } from '@tanstack/react-router';
+import { homeRoute, operatorRoute, rootRoute, tenantRoute } from './layout/routes.tsx';
+import { operatorRoutes } from './operator/routes.ts';
+import { tenantRoutes } from './tenant/routes.ts';
+
+export const createConsoleRouter = () =>
+  createRouter({
+    routeTree: rootRoute.addChildren([
+      homeRoute,
+      operatorRoute.addChildren([...operatorRoutes]),
+      tenantRoute.addChildren([...tenantRoutes]),
+    ]),
+    basepath: '/console',
+    defaultPreload: 'intent',
+    scrollRestoration: true,
+  });
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: ReturnType<typeof createConsoleRouter>;
+  }
+}

@@ -1,0 +1,67 @@
+import '@mantine/charts/styles.css';
+import { BarChart } from '@mantine/charts';
+import { VisuallyHidden } from '@mantine/core';
+
+export interface DayChartProps {
+  /** What the chart shows. */
+  label: string;
+  /** Oldest first; each day with the figure of every series. */
+  data: readonly ({ day: string } & Record<string, number | string>)[];
+  series: readonly { name: string; label: string; color: string }[];
+  /** Of a figure, in the tooltip and at the axis. */
+  format: (value: number) => string;
+  /** In pixels. */
+  height: number;
+}
+
+const dayName = new Intl.DateTimeFormat('en', { month: 'short', day: 'numeric', timeZone: 'UTC' });
+const nameOf = (day: string): string => dayName.format(new Date(`${day}T00:00:00Z`));
+
+/** The picture for who can see it, and the same as a table for who cannot. */
+export default function DayChart({ label, data, series, format, height }: DayChartProps) {
+  return (
+    <figure aria-label={label} style={{ margin: 0 }}>
+      <div aria-hidden="true">
+        <BarChart
+          h={height}
+          data={data.map((row) => ({ ...row, day: nameOf(row.day) }))}
+          dataKey="day"
+          type="stacked"
+          series={[...series]}
+          valueFormatter={format}
+          withLegend={series.length > 1}
+          legendProps={{ verticalAlign: 'bottom', height: 32 }}
+          tickLine="none"
+          yAxisProps={{ width: 64, allowDecimals: true }}
+          barChartProps={{ accessibilityLayer: false }}
+          maxBarWidth={32}
+        />
+      </div>
+      <VisuallyHidden>
+        <table>
+          <caption>{label}</caption>
+          <thead>
+            <tr>
+              <th scope="col">Day</th>
+              {series.map((line) => (
+                <th key={line.name} scope="col">
+                  {line.label}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {data.map((row) => (
+              <tr key={row.day}>
+                <th scope="row">{row.day}</th>
+                {series.map((line) => (
+                  <td key={line.name}>{format(Number(row[line.name]))}</td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </VisuallyHidden>
+    </figure>
+  );
+}

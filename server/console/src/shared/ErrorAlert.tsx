@@ -1,0 +1,49 @@
+import { Alert, Button, Code, CopyButton, Group, List, Text } from '@mantine/core';
+import { ApiError } from '../api/problem.ts';
+
+export interface ErrorAlertProps {
+  /** Nothing is shown for null. */
+  error: unknown;
+  onRetry?: () => void;
+}
+
+/** An error with what the server says of it, and the request id under which its log has more. */
+export function ErrorAlert({ error, onRetry }: ErrorAlertProps) {
+  if (error === null || error === undefined) return null;
+  const known = error instanceof ApiError ? error : null;
+  return (
+    <Alert color="red" title={known?.title ?? 'The page failed'} role="alert">
+      <Text size="sm">{error instanceof Error ? error.message : String(error)}</Text>
+      {known && known.errors.length > 0 && (
+        <List size="sm" mt="xs">
+          {known.errors.map(({ path, message }) => (
+            <List.Item key={`${path} ${message}`}>
+              <Code>{path || 'body'}</Code> {message}
+            </List.Item>
+          ))}
+        </List>
+      )}
+      <Group mt="xs" gap="xs">
+        {known?.requestId && <RequestId id={known.requestId} />}
+        {onRetry && (
+          <Button size="compact-sm" variant="default" onClick={onRetry}>
+            Try again
+          </Button>
+        )}
+      </Group>
+    </Alert>
+  );
+}
+
+/** A request's id, to be found again in the server's log. */
+export function RequestId({ id }: { id: string }) {
+  return (
+    <CopyButton value={id}>
+      {({ copied, copy }) => (
+        <Button size="compact-xs" variant="default" onClick={copy} title="Copy the request id">
+          {copied ? 'Copied' : `Request ${id}`}
+        </Button>
+      )}
+    </CopyButton>
+  );
+}

@@ -1,0 +1,17 @@
+/** Readers for what stands in an address; whatever somebody else wrote there is no error but absent. */
+
+export const textParam = (value: unknown): string | undefined => {
+  const text = typeof value === 'number' ? String(value) : value;
+  return typeof text === 'string' && text !== '' ? text : undefined;
+};
+
+export const oneOf = <Choice extends string>(
+  choices: readonly Choice[],
+  value: unknown,
+): Choice | undefined => choices.find((choice) => choice === value);
+
+/** Without the members that are undefined: an address, or a query, has only what is set. */
+export const given = <T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined && item !== '')) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };

@@ -1,0 +1,51 @@
+import { keepPreviousData, type QueryKey, useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+
+/** What every list of the API answers. */
+export interface Listing<Row> {
+  data: Row[];
+  next_cursor: string | null;
+}
+
+export interface CursorPages<Row> {
+  rows: Row[] | undefined;
+  error: unknown;
+  isFetching: boolean;
+  retry: () => void;
+  /** From 1. */
+  page: number;
+  hasNext: boolean;
+  next: () => void;
+  previous: () => void;
+}
+
+/**
+ * A list, page by page; another key begins at its first page again.
+ * @param fetchPage gets the cursor as the API's query has it
+ */
+export function useCursorPages<Row>(
+  key: QueryKey,
+  fetchPage: (cursor: { cursor?: string }, signal: AbortSignal) => Promise<Listing<Row>>,
+): CursorPages<Row> {
+  const list = JSON.stringify(key);
+  const [at, setAt] = useState<{ list: string; cursors: string[] }>({ list, cursors: [] });
+  const cursors = at.list === list ? at.cursors : [];
+  const cursor = cursors.at(-1);
+  const query = useQuery({
+    queryKey: [...key, { cursor: cursor ?? null }],
+    queryFn: ({ signal }) => fetchPage(cursor === undefined ? {} : { cursor }, signal),
+    // The table stands still while the next page comes.
+    placeholderData: keepPreviousData,
+  });
+  const next = query.data?.next_cursor ?? null;
+  return {
+    rows: query.data?.data,
+    error: query.error,
+    isFetching: query.isFetching,
+    retry: () => void query.refetch(),
+    page: cursors.length + 1,
+    hasNext: next !== null,
+    next: () => next !== null && setAt({ list, cursors: [...cursors, next] }),
+    previous: () => setAt({ list, cursors: cursors.slice(0, -1) }),
+  };
+}

@@ -1,0 +1,5 @@
+import { PageHeader } from '../../shared/PageHeader.tsx';
+
+export function PlaygroundPage() {
+  return <PageHeader title="Playground" />;
+}
