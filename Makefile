@@ -15,13 +15,13 @@ WORKERS_SPECS := limits revocation chat idempotency aborts quota export keys pro
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-start: dist/.built dist/console/.built ## Install and build what is missing, then serve until Ctrl-C (WORKERS=n: from n processes)
+start: dist/.built dist/.console ## Install and build what is missing, then serve until Ctrl-C (WORKERS=n: from n processes)
 	@exec node --enable-source-maps dist/server/main.js
 
 dev: node_modules/.installed ## Serve from the sources and restart at each change
 	@exec $(BIN)/tsx watch --clear-screen=false server/main.ts
 
-build: dist/.built dist/console/.built ## Compile the server and the console to dist/
+build: dist/.built dist/.console ## Compile the server and the console to dist/
 
 test: check restic ## Type-check, lint, run every test
 	@NODE_ENV=test $(BIN)/mocha $(TEST_FLAGS) 'test/**/*.spec.ts'
@@ -89,7 +89,7 @@ dist/.api-types: node_modules/.installed $(CONSOLE)/openapi/generate.ts $(SOURCE
 $(API_TYPES): dist/.api-types
 	@test -f $@ || $(BIN)/tsx $(CONSOLE)/openapi/generate.ts
 
-dist/console/.built: node_modules/.installed $(API_TYPES) $(CONSOLE_SOURCES)
+dist/.console: node_modules/.installed $(API_TYPES) $(CONSOLE_SOURCES)
 	$(BIN)/tsc -p $(CONSOLE)
 	@NODE_ENV=production $(BIN)/vite build --config $(CONSOLE)/vite.config.ts --logLevel warn
 	@touch $@

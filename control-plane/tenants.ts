@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
-import { and, desc, eq, lt, ne, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, gt, lt, ne, type SQL, sql } from 'drizzle-orm';
 import { notFound } from '../tenant-schema/fault.ts';
 import { mergeByKey, mergeMetadata } from '../tenant-schema/json.ts';
-import { idBound, pageOf } from '../tenant-schema/page.ts';
+import { decodeIdAndMore, decodeIdCursor, pageOf } from '../tenant-schema/page.ts';
 import type { JsonObject, Listing, Page } from '../tenant-schema/store.ts';
 import type { Audit } from './audit.ts';
 import type { ControlDatabase } from './database.ts';
@@ -14,6 +14,7 @@ import type {
   Tenant,
   TenantFilter,
   TenantLimits,
+  TenantOrder,
   TenantOrigin,
   TenantPatch,
   TenantSettings,
@@ -132,21 +133,23 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
       return toTenant(row);
     },
 
-    list({ status, name }, page) {
+    list({ status, name, search, order = 'newest' }, page) {
+      const { after, by, keyOf } = ORDERS[order];
       const rows = db
         .select()
         .from(tenants)
         .where(
           and(
-            lt(tenants.id, idBound(page.cursor)),
+            page.cursor === null ? undefined : after(page.cursor),
             status === undefined ? ne(tenants.status, 'deleted') : eq(tenants.status, status),
             name === undefined ? undefined : eq(tenants.name, name),
+            search === undefined ? undefined : sql`instr(lower(${tenants.name}), lower(${search})) > 0`,
           ),
         )
-        .orderBy(desc(tenants.id))
+        .orderBy(...by)
         .limit(page.limit + 1)
         .all();
-      return pageOf(rows.map(toTenant), page.limit, (tenant) => tenant.id);
+      return pageOf(rows.map(toTenant), page.limit, keyOf);
     },
 
     update: (id, patch, actor) =>
@@ -188,6 +191,38 @@ export function createTenants({ db, clock, write }: ControlDatabase, audit: Audi
     },
   };
 }
+
+interface Order {
+  /** What comes behind a cursor. @throws `validation_failed` for one of another list. */
+  after(cursor: string): SQL;
+  by: SQL[];
+  /** What a cursor is made of. */
+  keyOf(tenant: Tenant): string;
+}
+
+const folded = sql`lower(${tenants.name})`;
+
+const ORDERS: Record<TenantOrder, Order> = {
+  newest: {
+    after: (cursor) => lt(tenants.id, decodeIdCursor(cursor)),
+    by: [desc(tenants.id)],
+    keyOf: ({ id }) => id,
+  },
+  oldest: {
+    after: (cursor) => gt(tenants.id, decodeIdCursor(cursor)),
+    by: [asc(tenants.id)],
+    keyOf: ({ id }) => id,
+  },
+  name: {
+    after(cursor) {
+      // The name may have changed since: the cursor has the one that the page ended with, behind the id.
+      const { id, rest } = decodeIdAndMore(cursor);
+      return sql`(${folded}, ${tenants.id}) > (lower(${rest}), ${id})`;
+    },
+    by: [asc(folded), asc(tenants.id)],
+    keyOf: ({ id, name }) => `${id}${name}`,
+  },
+};
 
 type Described = Pick<Tenant, 'metadata' | 'limits' | 'settings'> & Partial<Tenant>;
 

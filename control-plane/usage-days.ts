@@ -1,4 +1,4 @@
-import { and, desc, eq, lt, type SQL, sql } from 'drizzle-orm';
+import { and, desc, eq, lt, ne, type SQL, sql } from 'drizzle-orm';
 import { invalid } from '../tenant-schema/fault.ts';
 import { isId } from '../tenant-schema/ids.ts';
 import { decodeCursor, idBound, pageOf } from '../tenant-schema/page.ts';
@@ -149,6 +149,24 @@ export function createUsageDays({ db, write }: ControlDatabase): UsageVerbs {
         limit,
         ({ tenantId }) => tenantId ?? '',
       );
+    },
+
+    topTenants(filter, by, limit) {
+      const rows = db
+        .select({ tenantId: usageDays.tenantId, ...bySum })
+        .from(usageDays)
+        .innerJoin(tenants, and(eq(tenants.id, usageDays.tenantId), ne(tenants.status, 'deleted')))
+        .where(
+          and(
+            filter.tenantId === undefined ? undefined : eq(usageDays.tenantId, filter.tenantId),
+            ...within(usageDays.day, filter),
+          ),
+        )
+        .groupBy(usageDays.tenantId)
+        .orderBy(desc(by === 'turns' ? bySum.turns : bySum.costMicroUsd), desc(usageDays.tenantId))
+        .limit(limit)
+        .all();
+      return rows.map((row) => toSum(row, row.tenantId, null));
     },
 
     usageState: () =>

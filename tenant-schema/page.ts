@@ -26,6 +26,16 @@ export function decodeIdCursor(cursor: string): string {
   return key;
 }
 
+const ID_CHARS = 36;
+
+/** As `decodeIdCursor`, for lists ordered by something else beside the id; that stands behind it. */
+export function decodeIdAndMore(cursor: string): { id: string; rest: string } {
+  const key = decodeCursor(cursor);
+  const id = key.slice(0, ID_CHARS);
+  if (!isId(id)) throw cursorFault();
+  return { id, rest: key.slice(ID_CHARS) };
+}
+
 /**
  * The bound for `id < ?` in a list that shows the newest first: the cursor's id, or a text past every id.
  * @throws `validation_failed` as `decodeIdCursor`.

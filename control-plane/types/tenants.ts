@@ -72,7 +72,15 @@ export interface TenantFilter {
   status?: TenantStatus | undefined;
   /** Exactly this one; several may have it. Costs a look at each row. */
   name?: string | undefined;
+  /** Those whose name has this in it, whatever the case of its ASCII letters. Costs a look at each row. */
+  search?: string | undefined;
+  /** `newest` when absent. By name costs sorting all that fit. */
+  order?: TenantOrder | undefined;
 }
+
+export const TENANT_ORDERS = ['newest', 'oldest', 'name'] as const;
+/** By name: whatever the case of its ASCII letters. */
+export type TenantOrder = (typeof TENANT_ORDERS)[number];
 
 /** A tenant as its file tells of it, where the row is lost. */
 export interface FoundTenant {

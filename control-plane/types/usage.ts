@@ -25,6 +25,9 @@ export interface UsageState {
   completeUntil: number;
 }
 
+export const TOP_ORDERS = ['turns', 'cost'] as const;
+export type TopOrder = (typeof TOP_ORDERS)[number];
+
 /** What tenants have used, by UTC day. */
 export interface UsageVerbs {
   /** Adds to what tenants used, in one transaction; that of tenants that are not there is dropped. */
@@ -37,6 +40,11 @@ export interface UsageVerbs {
   sumUsageByDay(filter: UsageFilter, page: Page): Listing<AdminUsageSum>;
   /** By tenant, newest first. */
   sumUsageByTenant(filter: UsageFilter, page: Page): Listing<AdminUsageSum>;
+  /**
+   * Those tenants, of the ones not deleted, that had the most turns or cost the most, the first one first. Costs a
+   * look at every day of every tenant in the range.
+   */
+  topTenants(filter: UsageFilter, by: TopOrder, limit: number): AdminUsageSum[];
   usageState(): UsageState;
   setUsageState(state: UsageState): void;
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { AdminUsageSum } from '../../control-plane/types.ts';
+import { type AdminUsageSum, TOP_ORDERS } from '../../control-plane/types.ts';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import {
   costUsd,
@@ -63,14 +63,21 @@ export const adminUsageEndpoints: Endpoint[] = [
       path: '/api/v1/admin/usage',
       summary:
         'What tenants used, by tenant and day, newest day first, or summed by tenant or by day; the days are UTC, and ' +
-        'one that `since` or `until` lies in counts whole',
-      query: z.strictObject({
-        ...pageQuery(100),
-        group_by: z.enum(['tenant', 'day']).optional(),
-        tenant_id: idFilter,
-        since: timeInput.optional(),
-        until: timeInput.optional(),
-      }),
+        'one that `since` or `until` lies in counts whole. By tenant, `order` gives those with the most turns, or the ' +
+        'highest cost, on one page',
+      query: z
+        .strictObject({
+          ...pageQuery(100),
+          group_by: z.enum(['tenant', 'day']).optional(),
+          order: z.enum(TOP_ORDERS).optional(),
+          tenant_id: idFilter,
+          since: timeInput.optional(),
+          until: timeInput.optional(),
+        })
+        .refine(({ order, group_by, cursor }) => !order || (group_by === 'tenant' && !cursor), {
+          path: ['order'],
+          message: 'goes with `group_by=tenant`, without a cursor',
+        }),
       response: listOf(adminUsage),
     },
     async ({ query, services: { control, usage } }) => {
@@ -81,6 +88,10 @@ export const adminUsageEndpoints: Endpoint[] = [
         since: since === undefined ? undefined : dayOf(since),
         until: until === undefined ? undefined : dayAfter(until),
       };
+      if (query.order !== undefined) {
+        const top = control.topTenants(filter, query.order, query.limit);
+        return toList({ data: top, nextCursor: null }, adminUsageJson);
+      }
       const sums =
         group === 'tenant'
           ? control.sumUsageByTenant

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Tenant } from '../../control-plane/types.ts';
+import { TENANT_ORDERS, type Tenant } from '../../control-plane/types.ts';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import type { MadeTenant } from '../operations/tenants.ts';
 import {
@@ -133,19 +133,21 @@ export const tenantEndpoints: Endpoint[] = [
       group: 'Tenants',
       method: 'GET',
       path: '/api/v1/admin/tenants',
-      summary: 'List tenants, or those of exactly this name; deleted ones only with `status=deleted`',
+      summary:
+        'List tenants, or those of exactly this `name` or with `search` in it; deleted ones only with `status=deleted`',
       query: z.strictObject({
         ...pageQuery(),
         status: tenantRow.status.optional(),
         name: nameInput.optional(),
+        search: nameInput.optional(),
+        order: z.enum(TENANT_ORDERS).optional(),
       }),
       response: listOf(tenant),
     },
-    ({ query, services }) =>
-      toList(
-        services.control.listTenants({ status: query.status, name: query.name }, pageOf(query)),
-        tenantJson,
-      ),
+    ({ query, services }) => {
+      const { status, name, search, order } = query;
+      return toList(services.control.listTenants({ status, name, search, order }, pageOf(query)), tenantJson);
+    },
   ),
   adminEndpoint(
     {

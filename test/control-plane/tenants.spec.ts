@@ -58,6 +58,31 @@ describe('tenants', () => {
     expect(names({})).to.deep.equal(['Acme']);
   });
 
+  it('are found by a part of the name, and listed page by page in each order', () => {
+    for (const name of ['beta', 'Acme 100%', 'acme', 'Zeta', 'acme']) fixture.addTenant({ name });
+    const { control } = fixture;
+    const paged = (filter: Parameters<typeof control.listTenants>[0]) => {
+      const found: string[] = [];
+      let cursor: string | null = null;
+      do {
+        const page = control.listTenants(filter, { limit: 2, cursor });
+        found.push(...page.data.map(({ name }) => name));
+        cursor = page.nextCursor;
+      } while (cursor !== null);
+      return found;
+    };
+    expect(paged({ search: 'CM' })).to.deep.equal(['acme', 'acme', 'Acme 100%']);
+    expect(paged({ search: '0%' })).to.deep.equal(['Acme 100%']);
+    expect(paged({ search: '_' })).to.deep.equal([]);
+    expect(paged({ order: 'name' })).to.deep.equal(['acme', 'acme', 'Acme 100%', 'beta', 'Zeta']);
+    expect(paged({ order: 'oldest' })).to.deep.equal(['beta', 'Acme 100%', 'acme', 'Zeta', 'acme']);
+    expect(paged({ order: 'newest' })).to.deep.equal(['acme', 'Zeta', 'acme', 'Acme 100%', 'beta']);
+    const cursor = Buffer.from('acme').toString('base64url');
+    expect(faultOf(() => control.listTenants({ order: 'name' }, { limit: 2, cursor }))).to.include({
+      code: 'validation_failed',
+    });
+  });
+
   it('merge limits by key: null removes one, an absent one stays', () => {
     const { tenant } = fixture.addTenant({ limits: { providers: ['demo'], requests_per_minute: 5 } });
     expect(tenant.limits).to.deep.equal({ ...NO_LIMITS, providers: ['demo'], requests_per_minute: 5 });

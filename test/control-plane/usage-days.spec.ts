@@ -47,6 +47,26 @@ describe('the usage of all tenants', () => {
     fixture.control.addUsage(days.map((usage) => ({ tenantId, usage })));
   const days = () => fixture.control.sumUsageByDay({}, FIRST_PAGE).data.map(({ day, turns }) => [day, turns]);
 
+  it('names the tenants with the most turns and with the highest cost, but no deleted one', () => {
+    add(first, usageDay('2026-01-01', 9), usageDay('2026-01-02', 1, { costMicroUsd: 100 }));
+    add(second, usageDay('2026-01-02', 2));
+    const top = (by: 'turns' | 'cost', filter = {}, limit = 5) =>
+      fixture.control.topTenants(filter, by, limit).map(({ tenantId, turns }) => [tenantId, turns]);
+    expect(top('turns')).to.deep.equal([
+      [first, 10],
+      [second, 2],
+    ]);
+    const since = { since: '2026-01-02' };
+    expect(top('turns', since)).to.deep.equal([
+      [second, 2],
+      [first, 1],
+    ]);
+    expect(top('cost', since, 1)).to.deep.equal([[first, 1]]);
+    expect(top('turns', { tenantId: second })).to.deep.equal([[second, 2]]);
+    fixture.sql("UPDATE tenants SET status = 'deleted' WHERE id = ?", first);
+    expect(top('cost')).to.deep.equal([[second, 2]]);
+  });
+
   it('adds up by tenant and day, and is listed newest day first, page by page', () => {
     add(first, usageDay('2026-01-01'), usageDay('2026-01-02', 2), usageDay('2026-01-02', 3));
     add(second, usageDay('2026-01-02', 4));

@@ -90,6 +90,12 @@ describe('the usage of all tenants over HTTP', () => {
     for (const query of ['group_by=model', 'tenant_id=x', 'since=yesterday', 'cursor=x', 'limit=0', 'x=1']) {
       expect((await server.admin.get(`${USAGE}?${query}`)).status, query).to.equal(422);
     }
+    for (const query of ['order=turns', 'order=turns&group_by=day', 'order=turns&group_by=tenant&cursor=x']) {
+      expect((await server.admin.get(`${USAGE}?${query}`)).status, query).to.equal(422);
+    }
+    expect((await server.admin.get(`${USAGE}?order=cost&group_by=tenant&limit=1`)).body).to.include({
+      next_cursor: null,
+    });
     for (const until of ['9999-12-31', '9999-12-31T23:59:59.999Z']) {
       expect((await server.admin.get(`${USAGE}?until=${until}`)).body.data, until).to.have.length(2);
     }
