@@ -2,10 +2,10 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import * as argon2 from 'argon2';
 import { and, desc, eq, isNull, lt, ne, sql } from 'drizzle-orm';
 import { LRUCache } from 'lru-cache';
-import { Fault, invalid, notFound } from '../tenant-schema/fault.ts';
+import { Fault, invalid, notFound, unauthorized } from '../tenant-schema/fault.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { Listing, Page } from '../tenant-schema/store.ts';
-import { createAttemptBuckets } from './attempt-buckets.ts';
+import { createAttemptBuckets, tooManyAttempts } from './attempt-buckets.ts';
 import type { Audit } from './audit.ts';
 import type { ControlDatabase } from './database.ts';
 import { ADMIN_MARK, KEY_MARK, makeKey, parseKey } from './key-format.ts';
@@ -39,6 +39,8 @@ export interface TokenHasher {
 
 export interface AdminTokens {
   find: ControlPlane['findAdmin'];
+  /** The admin whose token has this id, while it is in force; notes its use. */
+  inForce(id: string): Admin | undefined;
   create: ControlPlane['createAdminToken'];
   list(page: Page): Listing<AdminToken>;
   revoke: ControlPlane['revokeAdminToken'];
@@ -164,14 +166,14 @@ export function createAdminTokens(
   /** What a token that is wrong gets, and had the argon2 hash not to be asked. */
   function refuse(address: string): undefined {
     const retryAfterSeconds = takeRefusal(address);
-    if (retryAfterSeconds > 0) throw tooMany(retryAfterSeconds);
+    if (retryAfterSeconds > 0) throw tooManyAttempts(retryAfterSeconds);
     return undefined;
   }
 
   /** One argon2 verification, after the address's bucket and every attempt before this one. */
   function attempt(known: string, hash: string, token: string, address: string): Promise<boolean> {
     const retryAfterSeconds = pending.size < WAITING_MAX ? takeAttempt(address) : 1;
-    if (retryAfterSeconds > 0) throw tooMany(retryAfterSeconds);
+    if (retryAfterSeconds > 0) throw tooManyAttempts(retryAfterSeconds);
     const verification = inTurn(() => hasher.verify(hash, token)).finally(() => pending.delete(known));
     pending.set(known, verification);
     return verification;
@@ -217,6 +219,11 @@ export function createAdminTokens(
       return found(row);
     },
 
+    inForce(id) {
+      const row = selectOne.get({ id });
+      return row?.revokedAt === null ? found(row) : undefined;
+    },
+
     async create({ name, role }, actor) {
       if (name === STORED_NAME) {
         throw new Fault('already_exists', `The name "${STORED_NAME}" is that of the stored admin token.`);
@@ -224,7 +231,7 @@ export function createAdminTokens(
       const { text: secret, ...made } = await make();
       const token = write(() => {
         // To hash it takes a while: whoever was revoked meanwhile must not be left with another token.
-        if (selectOne.get({ id: actor.id })?.revokedAt != null) throw revoked();
+        if (selectOne.get({ id: actor.id })?.revokedAt != null) throw unauthorized();
         const same = db
           .select({ id: adminTokens.id })
           .from(adminTokens)
@@ -292,12 +299,6 @@ export function createAdminTokens(
 }
 
 const OWNER: AdminRole = 'owner';
-
-const tooMany = (retryAfterSeconds: number): Fault =>
-  new Fault('rate_limited', 'Too many attempts; try again later.', { details: { retryAfterSeconds } });
-
-const revoked = (): Fault =>
-  new Fault('unauthorized', 'The credentials are missing, unknown or no longer valid.');
 
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 

@@ -1,11 +1,12 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { and, desc, eq, gt, gte, isNull, lt, ne, notExists, or, sql } from 'drizzle-orm';
 import { Fault, invalid, notFound } from '../tenant-schema/fault.ts';
 import { idBound, pageOf } from '../tenant-schema/page.ts';
 import type { Listing, Page } from '../tenant-schema/store.ts';
 import type { Audit } from './audit.ts';
 import type { ControlDatabase } from './database.ts';
-import { keyPrefix, makeKey, parseKey } from './key-format.ts';
+import { keyPrefix, parseKey } from './key-format.ts';
+import { isSecret, makeSecret, type StoredSecret } from './key-secret.ts';
+import { createLastUses } from './last-uses.ts';
 import { apiKeys, tenants } from './tables.ts';
 import { toTenant } from './tenants.ts';
 import {
@@ -18,11 +19,14 @@ import {
   type TenantIdentity,
 } from './types.ts';
 
-const SALT_BYTES = 16;
-/** How long a key's last use stays in memory before it is written, together with every other key's. */
-const LAST_USE_FLUSH_MS = 60_000;
-/** Keys whose last use is written in one transaction. */
-const LAST_USE_BATCH = 500;
+type KeyRow = typeof apiKeys.$inferSelect;
+type TenantRow = typeof tenants.$inferSelect;
+
+/** Whom a key speaks for, and the hash of its secret that told so. */
+export interface OpenedKey {
+  identity: TenantIdentity;
+  hash: Buffer;
+}
 
 export interface ApiKeys {
   /** Only inside a transaction, on a tenant that is there. */
@@ -36,7 +40,10 @@ export interface ApiKeys {
   revoke(tenantId: string, keyId: string, actor: Actor, options: { keepManager: boolean }): void;
   /** Only inside a transaction: all that are not revoked yet; gives how many those were. */
   revokeAll(tenantId: string): number;
-  find(text: string): TenantIdentity | undefined;
+  /** See `ControlPlane.findByKey`. */
+  open(text: string): OpenedKey | undefined;
+  /** What `open` would find now for the text that it has found this id and hash for. */
+  reopen(keyId: string, hash: Buffer): TenantIdentity | undefined;
   /** Writes down when keys were last used, as far as that is only in memory. */
   flushLastUses(): void;
   /** As `flushLastUses`, at the end. */
@@ -92,45 +99,24 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
     .where(eq(apiKeys.id, sql.placeholder('id')))
     .prepare();
 
-  /** Uses that are not written yet. */
-  const lastUses = new Map<string, number>();
-  let flushTimer: NodeJS.Timeout | null = null;
-
-  function writeLastUses(countMax: number): void {
-    const batch = [...take(lastUses, countMax)];
-    if (batch.length === 0) return;
+  const lastUses = createLastUses((batch) =>
     write(() => {
       for (const [id, lastUsedAt] of batch) updateLastUse.run({ id, lastUsedAt });
-    });
-    for (const [id] of batch) lastUses.delete(id);
-  }
-
-  function flushLastUses(): void {
-    writeLastUses(lastUses.size);
-  }
-
-  /** On a timer, never in the request that used a key: a write waits for the disk. */
-  function flushSoon(delayMs: number): void {
-    flushTimer = setTimeout(() => {
-      flushTimer = null;
-      try {
-        writeLastUses(LAST_USE_BATCH);
-        if (lastUses.size > 0) flushSoon(0);
-      } catch {
-        // A disk that takes no writes, or a lock: the uses stay noted for the next minute.
-        flushSoon(LAST_USE_FLUSH_MS);
-      }
-    }, delayMs);
-    flushTimer.unref();
-  }
-
-  function noteUse(keyId: string): void {
-    lastUses.set(keyId, clock.now());
-    if (flushTimer === null) flushSoon(LAST_USE_FLUSH_MS);
-  }
+    }),
+  );
 
   const withLastUse = (row: Omit<ApiKey, 'prefix'>): ApiKey =>
     toApiKey({ ...row, lastUsedAt: lastUses.get(row.id) ?? row.lastUsedAt });
+
+  /** Whom a key speaks for whose secret was found to be right; notes its use. */
+  function identityOf({ key, tenant }: { key: KeyRow; tenant: TenantRow }): TenantIdentity | undefined {
+    const { id, name, scopes, expiresAt, revokedAt } = key;
+    const now = clock.now();
+    if (revokedAt !== null || (expiresAt !== null && expiresAt <= now)) return undefined;
+    if (tenant.status === 'deleted') return undefined;
+    lastUses.note(id, now);
+    return { tenant: toTenant(tenant), key: { id, name, scopes } };
+  }
 
   /**
    * Whether the tenant would be left without a key that can make keys. One that expires sooner than this one does not
@@ -159,12 +145,8 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
   }
 
   return {
-    flushLastUses,
-
-    close() {
-      if (flushTimer) clearTimeout(flushTimer);
-      flushLastUses();
-    },
+    flushLastUses: lastUses.flush,
+    close: lastUses.close,
 
     insert(tenantId, { name, scopes = SCOPES, expiresAt = null }, actor) {
       const id = ids();
@@ -271,48 +253,29 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
         .where(and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt)))
         .run().changes,
 
-    find(text) {
+    open(text) {
       const parsed = parseKey(text);
-      if (!parsed) return undefined;
-      const row = selectIdentity.get({ id: parsed.keyId });
-      const now = clock.now();
-      if (!row || !opens(row.key, parsed.secret, now)) return undefined;
-      const { id, name, scopes, expiresAt, revokedAt } = row.key;
-      if (revokedAt !== null || (expiresAt !== null && expiresAt <= now)) return undefined;
-      if (row.tenant.status === 'deleted') return undefined;
-      noteUse(id);
-      return { tenant: toTenant(row.tenant), key: { id, name, scopes } };
+      const row = parsed && selectIdentity.get({ id: parsed.keyId });
+      if (!row) return undefined;
+      const fitting = secretsOf(row.key, clock.now()).find((stored) => isSecret(stored, parsed.secret));
+      const identity = fitting && identityOf(row);
+      return identity && { identity, hash: fitting.hash };
+    },
+
+    reopen(keyId, hash) {
+      const row = selectIdentity.get({ id: keyId });
+      return row && secretsOf(row.key, clock.now()).some((stored) => stored.hash.equals(hash))
+        ? identityOf(row)
+        : undefined;
     },
   };
 }
 
-/** The first entries, at most `countMax`. */
-function* take<T>(entries: Iterable<T>, countMax: number): Generator<T> {
-  let count = 0;
-  for (const entry of entries) {
-    if (count >= countMax) return;
-    count += 1;
-    yield entry;
-  }
+/** What the key's secret may be now: its own, and the one before it while that still works. */
+function secretsOf(row: KeyRow, now: number): StoredSecret[] {
+  const { salt, hash, replacedSalt, replacedHash, replacedUntil } = row;
+  const isReplacedGood = replacedSalt && replacedHash && replacedUntil !== null && replacedUntil > now;
+  return [{ salt, hash }, ...(isReplacedGood ? [{ salt: replacedSalt, hash: replacedHash }] : [])];
 }
-
-/** A fresh secret: the key's text for the client, and what is kept of it. */
-function makeSecret(keyId: string): { text: string; stored: { salt: Buffer; hash: Buffer } } {
-  const { text, secret } = makeKey(keyId);
-  const salt = randomBytes(SALT_BYTES);
-  return { text, stored: { salt, hash: hashSecret(salt, secret) } };
-}
-
-/** Whether the secret is the key's own, or the one before it while that still works. */
-function opens(row: typeof apiKeys.$inferSelect, secret: string, now: number): boolean {
-  if (timingSafeEqual(row.hash, hashSecret(row.salt, secret))) return true;
-  const { replacedSalt, replacedHash, replacedUntil } = row;
-  if (!replacedSalt || !replacedHash || replacedUntil === null || replacedUntil <= now) return false;
-  return timingSafeEqual(replacedHash, hashSecret(replacedSalt, secret));
-}
-
-/** The secret has 256 random bits, so there is nothing to guess and nothing that a slow hash would add. */
-const hashSecret = (salt: Buffer, secret: string): Buffer =>
-  createHash('sha256').update(salt).update(secret).digest();
 
 const toApiKey = (row: Omit<ApiKey, 'prefix'>): ApiKey => ({ ...row, prefix: keyPrefix(row.id) });

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../tenant-schema/clock.ts';
+import { Fault } from '../tenant-schema/fault.ts';
 
 /** Attempts an address has at once, and how many come back each second. */
 const BURST = 20;
@@ -29,6 +30,10 @@ export function createAttemptBuckets(clock: Clock): (address: string) => number 
     return isAllowed ? 0 : Math.ceil((1 - attempts) / REFILL_PER_SECOND);
   };
 }
+
+/** The answer to who has no attempt left. */
+export const tooManyAttempts = (retryAfterSeconds: number): Fault =>
+  new Fault('rate_limited', 'Too many attempts; try again later.', { details: { retryAfterSeconds } });
 
 /** Whoever has one IPv6 address has the 2^64 of its network. */
 function networkOf(address: string): string {

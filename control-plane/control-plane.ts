@@ -1,26 +1,32 @@
 import type { Clock } from '../tenant-schema/clock.ts';
 import type { IdMaker } from '../tenant-schema/ids.ts';
 import { createFileWorker, type FileWorker } from '../tenant-schema/sqlite/file-worker.ts';
+import type { CopyChange } from '../tenant-schema/sqlite/plain-copy.ts';
 import { createAdminTokens, type TokenHasher } from './admin-tokens.ts';
 import { createApiKeys } from './api-keys.ts';
 import { createAudit } from './audit.ts';
 import { openControlDatabase } from './database.ts';
 import { createProviderKeys } from './provider-keys.ts';
+import { createSessions, DEFAULT_SESSION_LIMITS } from './sessions.ts';
 import { createTenants } from './tenants.ts';
 import { createTrash, forgetting } from './trash.ts';
-import type { ControlPlane } from './types.ts';
+import type { ControlPlane, SessionLimits } from './types.ts';
 import { createUsageDays } from './usage-days.ts';
 
 /** The rows of the audit table that backups write. */
 const BY_BACKUPS = "action = 'backup.create'";
 /** Tables that move with every row of the audit, or with every start and stop, and tell nothing by themselves. */
 const BOOKKEEPING = { audit_head: 'true', usage_state: 'true' };
+/** A copy that is put in the place of control.db must not bring back a session that has ended since. */
+const WITHOUT_SESSIONS: CopyChange = { since: 7, sql: 'DELETE FROM sessions WHERE id <> ?', parameter: '' };
 
 export interface ControlPlaneOptions {
   /** Where control.db is, or is to be made. Its folder must exist. */
   path: string;
   clock: Clock;
   ids: IdMaker;
+  /** How long sessions of the console last; by default half an hour without a request, and half a day. */
+  sessionLimits?: SessionLimits;
   /** Only tests give one: argon2id takes 130 ms. */
   tokenHasher?: TokenHasher;
 }
@@ -30,7 +36,8 @@ export interface ControlPlaneOptions {
  * The caller closes it.
  * @throws ForeignDatabaseError, NewerDatabaseError, MigrationHistoryError, or SQLite's own error.
  */
-export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlaneOptions): ControlPlane {
+export function openControlPlane(options: ControlPlaneOptions): ControlPlane {
+  const { path, clock, ids, tokenHasher, sessionLimits: limits = DEFAULT_SESSION_LIMITS } = options;
   const database = openControlDatabase(path, clock, ids);
   const { write } = database;
   const auditTable = createAudit(database);
@@ -41,6 +48,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
   const trash = createTrash(database, { audit, tenants, apiKeys });
   const adminTokens = createAdminTokens(database, audit, tokenHasher);
   const providerKeys = createProviderKeys(database, audit);
+  const sessions = createSessions(database, { audit, adminTokens, apiKeys, limits });
 
   return {
     addTenant: (id, tenant, actor, origin = { action: 'tenant.create' }) =>
@@ -95,7 +103,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
         apiKeys.revoke(tenantId, keyId, actor, options);
       }),
 
-    findByKey: apiKeys.find,
+    findByKey: (text) => apiKeys.open(text)?.identity,
     putProviderKey: (tenantId, provider, apiKey, actor) =>
       write(() => {
         tenants.get(tenantId);
@@ -129,9 +137,18 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     ensureAdminToken: adminTokens.ensure,
     hasAdminToken: adminTokens.exists,
 
+    signIn: sessions.signIn,
+    findSession: sessions.findSession,
+    signOut: sessions.signOut,
+    removeExpiredSessions: sessions.removeExpiredSessions,
+
     snapshot: (target) =>
       inWorker(async (worker) => {
-        const report = await worker.run('plainCopy', { source: path, target, changes: [] }, null);
+        const report = await worker.run(
+          'plainCopy',
+          { source: path, target, changes: [WITHOUT_SESSIONS] },
+          null,
+        );
         const except = { audit: BY_BACKUPS, ...BOOKKEEPING };
         const contentSha256 = await worker.run('contentDigest', { source: target, except }, null);
         return { ...report, contentSha256 };
@@ -146,6 +163,7 @@ export function openControlPlane({ path, clock, ids, tokenHasher }: ControlPlane
     flushLastUses: apiKeys.flushLastUses,
     close: () => {
       try {
+        sessions.close();
         apiKeys.close();
         adminTokens.flushLastUses();
       } finally {

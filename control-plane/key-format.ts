@@ -7,13 +7,15 @@ const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const SECRET_CHARS = 43;
 /** The smallest number of base62 digits that holds 32 bits. */
 const CHECKSUM_CHARS = 6;
-const KEY = /^nb[as]_([0-9a-f]{32})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
+const KEY = /^nb[acs]_([0-9a-f]{32})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})$/;
 
 /** What every tenant key begins with; an admin token never does. */
 export const KEY_MARK = 'nbs_';
 /** What the admin tokens begin with that the server makes. */
 export const ADMIN_MARK = 'nba_';
-type Mark = typeof KEY_MARK | typeof ADMIN_MARK;
+/** What the sessions of the console begin with. */
+export const SESSION_MARK = 'nbc_';
+export type Mark = typeof KEY_MARK | typeof ADMIN_MARK | typeof SESSION_MARK;
 
 export interface ParsedKey {
   keyId: string;

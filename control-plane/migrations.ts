@@ -234,4 +234,35 @@ export const controlMigrations = defineMigrations([
       END;
     `,
   },
+  {
+    version: 7,
+    name: 'sessions of the console',
+    sql: `
+      CREATE TABLE sessions (
+        id TEXT NOT NULL PRIMARY KEY,
+        salt BLOB NOT NULL CHECK (length(salt) = 16),
+        hash BLOB NOT NULL CHECK (length(hash) = 32),
+        admin_token_id TEXT REFERENCES admin_tokens (id) ON DELETE CASCADE,
+        api_key_id TEXT REFERENCES api_keys (id) ON DELETE CASCADE,
+        -- That of the secret which was given: a key may have two for a while.
+        api_key_hash BLOB CHECK (length(api_key_hash) = 32),
+        created_at INTEGER NOT NULL,
+        last_used_at INTEGER NOT NULL,
+        CHECK ((admin_token_id IS NULL) <> (api_key_id IS NULL) AND (api_key_id IS NULL) = (api_key_hash IS NULL))
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX sessions_by_admin_token ON sessions (admin_token_id, id);
+      CREATE INDEX sessions_by_api_key ON sessions (api_key_id, id);
+
+      -- Triggers, so that no way of ending a credential can forget its sessions.
+      CREATE TRIGGER admin_token_ends_sessions AFTER UPDATE OF revoked_at ON admin_tokens
+          WHEN NEW.revoked_at IS NOT NULL BEGIN
+        DELETE FROM sessions WHERE admin_token_id = NEW.id;
+      END;
+      CREATE TRIGGER api_key_ends_sessions AFTER UPDATE OF revoked_at, hash, replaced_hash ON api_keys BEGIN
+        DELETE FROM sessions WHERE api_key_id = NEW.id AND (
+          NEW.revoked_at IS NOT NULL OR (api_key_hash IS NOT NEW.hash AND api_key_hash IS NOT NEW.replaced_hash)
+        );
+      END;
+    `,
+  },
 ]);

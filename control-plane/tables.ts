@@ -64,6 +64,28 @@ export const adminTokens = sqliteTable('admin_tokens', {
   tag: blob('tag', { mode: 'buffer' }),
 });
 
+/** Who is signed in to the console: by an admin token or by a tenant's key, one of the two. */
+export const sessions = sqliteTable(
+  'sessions',
+  {
+    id: text('id').primaryKey(),
+    salt: blob('salt', { mode: 'buffer' }).notNull(),
+    /** SHA-256 over the salt and the secret in the cookie. */
+    hash: blob('hash', { mode: 'buffer' }).notNull(),
+    adminTokenId: text('admin_token_id').references(() => adminTokens.id, { onDelete: 'cascade' }),
+    apiKeyId: text('api_key_id').references(() => apiKeys.id, { onDelete: 'cascade' }),
+    /** Of the key's secret that was given. */
+    apiKeyHash: blob('api_key_hash', { mode: 'buffer' }),
+    createdAt: integer('created_at').notNull(),
+    /** Written at most once a minute. */
+    lastUsedAt: integer('last_used_at').notNull(),
+  },
+  (table) => [
+    index('sessions_by_admin_token').on(table.adminTokenId, table.id),
+    index('sessions_by_api_key').on(table.apiKeyId, table.id),
+  ],
+);
+
 /** Tenants' own keys at providers. */
 export const providerKeys = sqliteTable(
   'provider_keys',

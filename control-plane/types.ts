@@ -3,6 +3,7 @@ import type { ApiKeyVerbs } from './types/api-keys.ts';
 import type { AuditVerbs } from './types/audit.ts';
 import type { CopyVerbs } from './types/copies.ts';
 import type { ProviderKeyVerbs } from './types/provider-keys.ts';
+import type { SessionVerbs } from './types/sessions.ts';
 import type { TenantVerbs } from './types/tenants.ts';
 import type { TrashVerbs } from './types/trash.ts';
 import type { UsageVerbs } from './types/usage.ts';
@@ -12,6 +13,7 @@ export * from './types/api-keys.ts';
 export * from './types/audit.ts';
 export * from './types/copies.ts';
 export * from './types/provider-keys.ts';
+export * from './types/sessions.ts';
 export * from './types/tenants.ts';
 export * from './types/trash.ts';
 export * from './types/usage.ts';
@@ -26,6 +28,7 @@ export interface ControlPlane
     AuditVerbs,
     CopyVerbs,
     ProviderKeyVerbs,
+    SessionVerbs,
     TenantVerbs,
     TrashVerbs,
     UsageVerbs {

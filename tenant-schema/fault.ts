@@ -10,6 +10,7 @@ export type FaultCode =
   | 'budget_exceeded'
   | 'tenant_suspended'
   | 'insufficient_scope'
+  | 'csrf_failed'
   | 'provider_not_allowed'
   | 'not_found'
   | 'route_not_found'
@@ -96,6 +97,10 @@ export class Fault extends Error {
  * sentence, so that the three cannot be told apart.
  */
 export const notFound = (): Fault => new Fault('not_found', 'There is no such resource.');
+
+/** The answer to credentials that open nothing, whatever the cause: always this one sentence. */
+export const unauthorized = (): Fault =>
+  new Fault('unauthorized', 'The credentials are missing, unknown or no longer valid.');
 
 /** A 422 for input that is well formed but cannot be accepted. */
 export const invalid = (errors: InputError[]): Fault =>

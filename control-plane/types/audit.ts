@@ -38,6 +38,8 @@ export type AuditAction =
   | 'admin_token.replace'
   | 'admin_token.revoke'
   | 'master_key.rotate'
+  | 'session.create'
+  | 'session.delete'
   | FileEvent['action'];
 
 /** `key`: a tenant's own. `system`: what the server does by itself. */

@@ -19,7 +19,7 @@ const TOKENS: readonly RegExp[] = [
   // OpenAI, Anthropic, OpenRouter, Stripe and those that followed them.
   /(?<![A-Za-z0-9_-])(?:sk|rk|pk|xai|gsk)[-_][A-Za-z0-9_-]{16,}/g,
   // Our own keys and admin tokens.
-  /(?<![A-Za-z0-9_-])nb[sa]_[A-Za-z0-9_-]{16,}/g,
+  /(?<![A-Za-z0-9_-])nb[acs]_[A-Za-z0-9_-]{16,}/g,
   // AWS, Google, GitHub, GitLab, Slack.
   /(?<![A-Za-z0-9_-])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])/g,
   /(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{30,}/g,

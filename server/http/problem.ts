@@ -8,6 +8,7 @@ export const PROBLEMS: Record<FaultCode, { status: number; title: string }> = {
   budget_exceeded: { status: 402, title: 'The budget is used up' },
   tenant_suspended: { status: 403, title: 'The tenant is suspended' },
   insufficient_scope: { status: 403, title: 'The key does not allow this' },
+  csrf_failed: { status: 403, title: 'The request does not come from the console' },
   provider_not_allowed: { status: 403, title: 'The provider is not allowed' },
   not_found: { status: 404, title: 'Not found' },
   route_not_found: { status: 404, title: 'No such route' },

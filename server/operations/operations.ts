@@ -37,7 +37,7 @@ export interface Operations {
    * what has expired. Before anything else is done.
    */
   recover(): Promise<void>;
-  /** From now on the trash is swept every hour, and backups are made as set. */
+  /** From now on the trash is swept and ended sessions are removed every hour, and backups are made as set. */
   start(): void;
   stop(): Promise<void>;
 }
@@ -116,7 +116,13 @@ export function createOperations(parts: OperationsParts): Operations {
   let sweeper: NodeJS.Timeout | null = null;
   let sweeping: Promise<void> = Promise.resolve();
   const sweep = (): void => {
-    sweeping = trash.sweep().catch((error: unknown) => log.error({ err: error }, 'the trash was not swept'));
+    sweeping = trash
+      .sweep()
+      .then(() => control.removeExpiredSessions())
+      .then(
+        () => undefined,
+        (error: unknown) => log.error({ err: error }, 'what has expired was not removed'),
+      );
   };
 
   return {
@@ -148,6 +154,7 @@ export function createOperations(parts: OperationsParts): Operations {
     async recover() {
       if (parts.upkeep) await emptyFolder(tmpFolder);
       await trash.sweep();
+      if (parts.upkeep) control.removeExpiredSessions();
     },
     start() {
       sweeper = setInterval(sweep, SWEEP_MS);
