@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { isAdminToken } from '../control-plane/admin-tokens.ts';
 import { KEY_MARK } from '../control-plane/key-format.ts';
 import { parseMasterKey } from '../control-plane/master-key.ts';
+import type { SessionLimits } from '../control-plane/types.ts';
 import { INPUT_BYTES_MAX } from '../tenant-schema/json.ts';
 import { PROVIDER_NAMES, type ProviderName } from './providers/catalogue.ts';
 import { LOG_LEVELS, type LogLevel } from './telemetry/log.ts';
@@ -42,6 +43,10 @@ export interface Config {
   /** Origins whose pages may call the API; none turns CORS off. */
   corsOrigins: string[];
   metricsPublic: boolean;
+  /** How long sessions of the console last: without a request, and at most. */
+  sessionLimits: SessionLimits;
+  /** Where the console's page was built to; absolute. */
+  consoleDir: string;
   logLevel: LogLevel;
   /** `full`: an acknowledged write survives a power cut. `normal`: it survives a crash of the process. */
   durability: 'full' | 'normal';
@@ -58,6 +63,12 @@ export interface Config {
   /** Null where the environment says nothing. */
   providers: Record<ProviderName, { apiKey: string | null; baseUrl: string | null }>;
 }
+
+/** Beside what this file was built to, or under where it would be. */
+const CONSOLE_DIR = resolve(
+  import.meta.dirname,
+  import.meta.filename.endsWith('.ts') ? '../dist/console' : '../console',
+);
 
 /** A setting that cannot be used: one line that names the variable and what it may be, never its value. */
 export class ConfigError extends Error {
@@ -221,6 +232,11 @@ export function loadConfig(environment: Environment = process.env): Config {
     diskFreeBytesMin: read.integer('DISK_FREE_BYTES_MIN', 256 * MIB, 0, 1024 * GIB),
     corsOrigins: origins('CORS_ORIGINS', read.text('CORS_ORIGINS')),
     metricsPublic: read.flag('METRICS_PUBLIC'),
+    sessionLimits: {
+      idleMs: read.seconds('CONSOLE_IDLE_SECONDS', 30 * 60, 1),
+      lifetimeMs: read.seconds('CONSOLE_SESSION_SECONDS', 12 * 60 * 60, 1),
+    },
+    consoleDir: CONSOLE_DIR,
     logLevel: read.choice('LOG_LEVEL', 'info', LOG_LEVELS),
     durability: read.choice('DURABILITY', 'full', ['full', 'normal'] as const),
     drainMs: read.seconds('DRAIN_SECONDS', 30, 0),

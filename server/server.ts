@@ -288,6 +288,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       path: folder.controlDb,
       clock,
       ids,
+      sessionLimits: config.sessionLimits,
       ...(tokenHasher && { tokenHasher }),
     });
     opened.push(() => control.close());
@@ -456,6 +457,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       pingMs: config.pingMs,
       corsOrigins: config.corsOrigins,
       metricsPublic: config.metricsPublic,
+      consoleDir: config.consoleDir,
       overloaded: overrides.overloaded ?? loopDelay.overloaded,
     });
     listener.serve(app);

@@ -15,6 +15,7 @@ import type { IncomingFile } from '../operations/tenants.ts';
 import type { UsageLedger } from '../operations/usage-ledger.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { BrowserCall } from './browser.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { parseInput, queryObject } from './validate.ts';
 
@@ -62,6 +63,7 @@ export interface EndpointCall {
   /** Adds headers to the answer; before it is given. */
   setHeaders(headers: Record<string, string>): void;
   caller: Caller;
+  browser: BrowserCall;
   services: Services;
   /** Aborted when the client goes away before its answer was sent. */
   clientGone: AbortSignal;
@@ -182,7 +184,14 @@ interface Definition<Path extends string, Query, Body, Reply> {
   idempotent?: true;
 }
 
-interface Context<Path extends string, Query, Body> {
+/** What an endpoint needs that looks at the browser's session itself. */
+export interface BrowserContext {
+  browser: BrowserCall;
+  setHeaders(headers: Record<string, string>): void;
+  services: Services;
+}
+
+interface Context<Path extends string, Query, Body> extends BrowserContext {
   params: Record<ParamName<Path>, string>;
   query: z.output<Query>;
   body: z.output<Body>;
@@ -190,8 +199,6 @@ interface Context<Path extends string, Query, Body> {
   requestId: string;
   /** Null where the client did not name its request, or the endpoint takes no such name. */
   idempotency: IdempotencyKey | null;
-  setHeaders(headers: Record<string, string>): void;
-  services: Services;
   clientGone: AbortSignal;
 }
 
@@ -260,6 +267,7 @@ function build<
             )
           : null,
         setHeaders: call.setHeaders,
+        browser: call.browser,
         services: call.services,
         clientGone: call.clientGone,
         ...caller,

@@ -6,6 +6,7 @@ import { backupEndpoints, backupSchemas } from './backups.ts';
 import { chatEndpoints, chatSchemas } from './chat.ts';
 import { problem } from './common.ts';
 import { configEndpoints, configSchemas } from './configs.ts';
+import { consoleEndpoints, consoleSchemas } from './console-session.ts';
 import { conversationEndpoints, conversationSchemas } from './conversations.ts';
 import type { Endpoint } from './endpoint.ts';
 import { exportEndpoints } from './export.ts';
@@ -39,6 +40,7 @@ export const allEndpoints = (options: { metricsPublic: boolean }): Endpoint[] =>
   ...statsEndpoints,
   ...adminUsageEndpoints,
   ...auditEndpoints,
+  ...consoleEndpoints,
   ...healthEndpoints(options),
 ];
 
@@ -72,6 +74,7 @@ export const namedSchemas: Record<string, z.ZodType> = {
   ...providerSchemas,
   ...adminTokenSchemas,
   ...fleetSchemas,
+  ...consoleSchemas,
   ...healthSchemas,
   Problem: problem,
 };

@@ -1,6 +1,7 @@
 import Koa from 'koa';
 import type { Services } from '../endpoints/endpoint.ts';
 import { allEndpoints, namedSchemas } from '../endpoints/index.ts';
+import { consoleRoutes } from './console.ts';
 import { docsRoutes } from './docs.ts';
 import {
   accessLog,
@@ -21,6 +22,7 @@ export interface AppOptions {
   pingMs: number;
   corsOrigins: readonly string[];
   metricsPublic: boolean;
+  consoleDir: string;
   /** Whether new work should be refused now. */
   overloaded(): boolean;
 }
@@ -38,7 +40,7 @@ export function createApp(options: AppOptions): Koa<RequestState> {
     securityHeaders(),
     ...(options.corsOrigins.length > 0 ? [crossOrigin(options.corsOrigins)] : []),
     loadShedding(services.lifecycle, options.overloaded),
-    ...createRoutes(endpoints, docsRoutes(openApi), options),
+    ...createRoutes(endpoints, [...docsRoutes(openApi), ...consoleRoutes(options.consoleDir)], options),
   ];
 
   const app = new Koa<RequestState>();

@@ -1,12 +1,17 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { ADMIN_ROLES, type Admin, type AdminRole, type ControlPlane } from '../../control-plane/types.ts';
-import { Fault } from '../../tenant-schema/fault.ts';
+import {
+  ADMIN_ROLES,
+  type Admin,
+  type AdminRole,
+  type ControlPlane,
+  type SessionOwner,
+} from '../../control-plane/types.ts';
+import { Fault, unauthorized } from '../../tenant-schema/fault.ts';
+import { requireOwnPage } from '../endpoints/browser.ts';
 import type { Caller, Endpoint } from '../endpoints/endpoint.ts';
+import { browserOf } from './browser.ts';
 import { clientAddress } from './forward.ts';
-
-const unauthorized = (): Fault =>
-  new Fault('unauthorized', 'The credentials are missing, unknown or no longer valid.');
 
 const bearer = (request: IncomingMessage): string | undefined =>
   /^Bearer +(\S.*)$/i.exec(request.headers.authorization ?? '')?.[1];
@@ -33,10 +38,39 @@ export function withInternalAdmin(control: ControlPlane, token: string): Control
 const allows = (role: AdminRole, needed: AdminRole): boolean =>
   ADMIN_ROLES.indexOf(role) >= ADMIN_ROLES.indexOf(needed);
 
+/** By the session in the cookie. @throws `csrf_failed` */
+function ownerBySession(request: IncomingMessage, control: ControlPlane): SessionOwner | undefined {
+  const browser = browserOf(request);
+  const { sessionText } = browser;
+  const session = sessionText === undefined ? undefined : control.findSession(sessionText);
+  if (sessionText === undefined || !session) return undefined;
+  requireOwnPage(browser, sessionText);
+  return session.owner;
+}
+
+async function ownerOf(
+  request: IncomingMessage,
+  kind: SessionOwner['kind'],
+  control: ControlPlane,
+): Promise<SessionOwner | undefined> {
+  // A key or token that is sent is what counts, also a wrong one.
+  if (request.headers.authorization === undefined && request.headers['x-api-key'] === undefined) {
+    return ownerBySession(request, control);
+  }
+  if (kind === 'admin') {
+    const token = bearer(request);
+    const admin = token && (await control.findAdmin(token, clientAddress(request)));
+    return admin ? { kind, admin } : undefined;
+  }
+  const key = apiKey(request);
+  const identity = key && control.findByKey(key);
+  return identity ? { kind, identity } : undefined;
+}
+
 /**
- * Whom the request speaks for, as the endpoint asks.
+ * Whom the request speaks for, as the endpoint asks: by an admin token, a key, or the session of the console.
  * @throws `unauthorized`, one answer for every cause; `tenant_suspended`; `insufficient_scope`; `rate_limited`
- *   when an address tries admin tokens too often.
+ *   when an address tries admin tokens too often; `csrf_failed` for a session that another site's page uses.
  */
 export async function authenticate(
   request: IncomingMessage,
@@ -45,19 +79,16 @@ export async function authenticate(
   requestId: string,
 ): Promise<Caller> {
   if (endpoint.auth === 'none') return { auth: 'none' };
-  if (endpoint.auth === 'admin') {
-    const token = bearer(request);
-    const admin = token && (await control.findAdmin(token, clientAddress(request)));
-    if (!admin) throw unauthorized();
-    const { role, ...actor } = admin;
+  const owner = await ownerOf(request, endpoint.auth, control);
+  if (owner?.kind !== endpoint.auth) throw unauthorized();
+  if (owner.kind === 'admin') {
+    const { role, ...actor } = owner.admin;
     if (endpoint.role !== null && !allows(role, endpoint.role)) {
       throw new Fault('insufficient_scope', `This needs an admin token with the role "${endpoint.role}".`);
     }
     return { auth: 'admin', actor: { ...actor, requestId } };
   }
-  const key = apiKey(request);
-  const identity = key && control.findByKey(key);
-  if (!identity) throw unauthorized();
+  const { identity } = owner;
   if (identity.tenant.status === 'suspended') {
     throw new Fault('tenant_suspended', 'This tenant is suspended.');
   }

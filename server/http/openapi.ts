@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { FaultCode } from '../../tenant-schema/fault.ts';
+import { CSRF_HEADER, SESSION_COOKIE } from '../endpoints/browser.ts';
 import { DATABASE_TYPE, type Endpoint } from '../endpoints/endpoint.ts';
 import { IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_CHARS_MAX } from '../endpoints/idempotency.ts';
 import { RATE_LIMIT_HEADERS } from '../endpoints/rate-limit.ts';
@@ -14,7 +15,7 @@ function faultsOf(endpoint: Endpoint): FaultCode[] {
   const codes: FaultCode[] = [...endpoint.faults];
   const isProbe = endpoint.group === 'Server';
   if (!isProbe) codes.push('overloaded', 'internal_error');
-  if (endpoint.auth !== 'none') codes.push('unauthorized');
+  if (endpoint.auth !== 'none') codes.push('unauthorized', 'csrf_failed');
   if (endpoint.auth === 'admin') codes.push('rate_limited');
   if (endpoint.auth === 'tenant') codes.push('tenant_suspended', 'tenant_unavailable');
   if (endpoint.scope || (endpoint.role && endpoint.role !== 'auditor')) codes.push('insufficient_scope');
@@ -113,6 +114,12 @@ const SECURITY: Record<Endpoint['auth'], Json[]> = {
   admin: [{ adminToken: [] }],
   tenant: [{ apiKey: [] }, { apiKeyBearer: [] }],
 };
+/** What opens an endpoint; a browser that is signed in needs no more than its cookie to read. */
+const securityOf = ({ auth, method }: Endpoint): Json[] => {
+  if (auth === 'none') return [];
+  const bySession = { session: [], ...(method !== 'GET' && { csrfToken: [] }) };
+  return [...SECURITY[auth], bySession];
+};
 
 /** A SQLite file, as a body or an answer. */
 const FILE = { [DATABASE_TYPE]: { schema: { type: 'string', format: 'binary' } } };
@@ -210,7 +217,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
       summary: endpoint.summary,
       ...(endpoint.scope && { description: `Needs a key with the scope \`${endpoint.scope}\`.` }),
       ...(endpoint.role && { description: `Needs an admin token with the role \`${endpoint.role}\`.` }),
-      security: SECURITY[endpoint.auth],
+      security: securityOf(endpoint),
       parameters: parameters(endpoint),
       ...(endpoint.body && {
         requestBody: {
@@ -256,6 +263,18 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
         adminToken: { type: 'http', scheme: 'bearer', description: 'An admin token' },
         apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: "A tenant's key" },
         apiKeyBearer: { type: 'http', scheme: 'bearer', description: "A tenant's key" },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: SESSION_COOKIE,
+          description: 'A session of the console, on its own pages only',
+        },
+        csrfToken: {
+          type: 'apiKey',
+          in: 'header',
+          name: CSRF_HEADER,
+          description: 'The `csrf_token` of the session',
+        },
       },
     },
   };

@@ -4,6 +4,7 @@ import { type Endpoint, EventStream, FileReply, type Services, TextReply } from 
 import { IDEMPOTENCY_HEADER } from '../endpoints/idempotency.ts';
 import { authenticate } from './authenticate.ts';
 import { readJsonObject } from './body.ts';
+import { browserOf } from './browser.ts';
 import { incomingFile, sendFile } from './files.ts';
 import { problemOf, toFault } from './problem.ts';
 import { sendEvents } from './sse.ts';
@@ -79,6 +80,7 @@ async function serve(
     idempotencyKey: headerOf(ctx, IDEMPOTENCY_HEADER),
     setHeaders: (headers) => ctx.set(headers),
     caller,
+    browser: browserOf(ctx.req),
     services: options.services,
     clientGone,
   });

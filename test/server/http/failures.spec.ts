@@ -36,6 +36,7 @@ async function withBrokenRooms(
     pingMs: 1000,
     corsOrigins: [],
     metricsPublic: false,
+    consoleDir: '/nowhere',
   };
   const server = createServer(createApp({ services, ...options, overloaded: () => false }).callback());
   await new Promise<void>((resolve) => {
