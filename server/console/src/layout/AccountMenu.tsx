@@ -4,7 +4,7 @@ import { useSession, useSessions } from '../session/context.ts';
 
 /** Who is signed in, and the way out. */
 export function AccountMenu() {
-  const { name, role, kind } = useSession();
+  const session = useSession();
   const sessions = useSessions();
   const signOut = (everywhere: boolean) => () =>
     sessions.signOut({ everywhere }).catch((error: Error) => {
@@ -13,12 +13,16 @@ export function AccountMenu() {
   return (
     <Menu position="bottom-end" width={220}>
       <Menu.Target>
-        <Button variant="default" maw={180} aria-label={`Signed in as ${name}`}>
-          {name}
+        <Button variant="default" maw={180} aria-label={`Signed in as ${session.name}`}>
+          {session.name}
         </Button>
       </Menu.Target>
       <Menu.Dropdown>
-        <Menu.Label>{kind === 'operator' ? `Admin token, ${role}` : 'API key'}</Menu.Label>
+        <Menu.Label>
+          {session.kind === 'operator'
+            ? `Admin token, ${session.role}`
+            : `API key: ${session.scopes.join(', ')}`}
+        </Menu.Label>
         <Menu.Item onClick={signOut(false)}>Sign out</Menu.Item>
         <Menu.Item onClick={signOut(true)}>Sign out everywhere</Menu.Item>
       </Menu.Dropdown>

@@ -4,15 +4,18 @@ import { operatorPages } from '../operator/pages.ts';
 import { useSession } from '../session/context.ts';
 import { tenantPages } from '../tenant/pages.ts';
 
+type PagePath = (typeof operatorPages | typeof tenantPages)[number]['to'];
+
 /** The pages of who is signed in. */
 export function Navigation() {
-  const { kind, tenant } = useSession();
+  const session = useSession();
   const matches = useMatchRoute();
-  const pages = kind === 'operator' ? operatorPages : tenantPages;
+  const pages: readonly { label: string; to: PagePath }[] =
+    session.kind === 'operator' ? operatorPages : tenantPages;
   return (
     <Stack gap={4}>
       <Text size="sm" c="dimmed" px="sm" py={4} truncate>
-        {tenant?.name ?? 'This server'}
+        {session.kind === 'tenant' ? session.tenant.name : 'This server'}
       </Text>
       {pages.map(({ label, to }) => {
         const isHere = matches({ to, fuzzy: true }) !== false;

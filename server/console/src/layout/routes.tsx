@@ -1,10 +1,10 @@
-import { Button } from '@mantine/core';
-import { createRootRoute, createRoute, Link, Navigate, Outlet } from '@tanstack/react-router';
+import { createRootRoute, createRoute, Navigate, Outlet } from '@tanstack/react-router';
 import { operatorPages } from '../operator/pages.ts';
 import { useSession } from '../session/context.ts';
 import type { Session } from '../session/session.ts';
 import { EmptyState } from '../shared/EmptyState.tsx';
 import { ErrorAlert } from '../shared/ErrorAlert.tsx';
+import { ButtonLink } from '../shared/links.tsx';
 import { usePageTitle } from '../shared/PageHeader.tsx';
 import { tenantPages } from '../tenant/pages.ts';
 import { Shell } from './Shell.tsx';
@@ -45,14 +45,7 @@ function Only({ kind }: { kind: Session['kind'] }) {
 function NotFound() {
   usePageTitle('Not found');
   return (
-    <EmptyState
-      title="There is no such page"
-      action={
-        <Button component={Link} to="/">
-          To the first page
-        </Button>
-      }
-    >
+    <EmptyState title="There is no such page" action={<ButtonLink to="/">To the first page</ButtonLink>}>
       The address is wrong, or the page is for somebody else than who is signed in.
     </EmptyState>
   );

@@ -1,10 +1,10 @@
 import { createRoute, lazyRouteComponent } from '@tanstack/react-router';
 import { operatorRoute } from '../layout/routes.tsx';
-import { oneOf, textParam } from '../shared/search.ts';
+import { given, oneOf, textParam } from '../shared/search.ts';
+import { SPANS } from './spans.ts';
 
 const getParentRoute = () => operatorRoute;
 
-export const SPANS = ['7', '30', '90'] as const;
 export const TENANT_STATUSES = ['active', 'suspended', 'deleted'] as const;
 export const TENANT_ORDERS = ['newest', 'oldest', 'name'] as const;
 export const TENANT_TABS = ['usage', 'limits', 'keys', 'providers', 'backups', 'settings'] as const;
@@ -12,28 +12,30 @@ export const TENANT_TABS = ['usage', 'limits', 'keys', 'providers', 'backups', '
 const overviewRoute = createRoute({
   getParentRoute,
   path: '/overview',
-  validateSearch: (search) => ({ days: oneOf(SPANS, String(search.days)) }),
+  validateSearch: (search) => given({ days: oneOf(SPANS, String(search.days)) }),
   component: lazyRouteComponent(() => import('./overview/OverviewPage.tsx'), 'OverviewPage'),
 });
 
 const tenantsRoute = createRoute({
   getParentRoute,
   path: '/tenants',
-  validateSearch: (search) => ({
-    q: textParam(search.q),
-    status: oneOf(TENANT_STATUSES, search.status),
-    order: oneOf(TENANT_ORDERS, search.order),
-  }),
+  validateSearch: (search) =>
+    given({
+      q: textParam(search.q),
+      status: oneOf(TENANT_STATUSES, search.status),
+      order: oneOf(TENANT_ORDERS, search.order),
+    }),
   component: lazyRouteComponent(() => import('./tenants/TenantsPage.tsx'), 'TenantsPage'),
 });
 
 const tenantRoute = createRoute({
   getParentRoute,
   path: '/tenants/$tenantId',
-  validateSearch: (search) => ({
-    tab: oneOf(TENANT_TABS, search.tab),
-    days: oneOf(SPANS, String(search.days)),
-  }),
+  validateSearch: (search) =>
+    given({
+      tab: oneOf(TENANT_TABS, search.tab),
+      days: oneOf(SPANS, String(search.days)),
+    }),
   component: lazyRouteComponent(() => import('./tenant/TenantPage.tsx'), 'TenantPage'),
 });
 
@@ -46,13 +48,14 @@ const fleetRoute = createRoute({
 const auditRoute = createRoute({
   getParentRoute,
   path: '/audit',
-  validateSearch: (search) => ({
-    tenant: textParam(search.tenant),
-    actor: textParam(search.actor),
-    action: textParam(search.action),
-    since: textParam(search.since),
-    until: textParam(search.until),
-  }),
+  validateSearch: (search) =>
+    given({
+      tenant: textParam(search.tenant),
+      actor: textParam(search.actor),
+      action: textParam(search.action),
+      since: textParam(search.since),
+      until: textParam(search.until),
+    }),
   component: lazyRouteComponent(() => import('./audit/AuditPage.tsx'), 'AuditPage'),
 });
 

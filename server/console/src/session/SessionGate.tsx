@@ -8,7 +8,8 @@ import { ExpiredDialog } from './ExpiredDialog.tsx';
 import { SignInPage } from './SignInPage.tsx';
 import type { Session } from './session.ts';
 
-const identityOf = ({ kind, name, tenant }: Session): string => `${kind} ${tenant?.id ?? ''} ${name}`;
+const identityOf = (session: Session): string =>
+  `${session.kind === 'tenant' ? session.tenant.id : 'operator'} ${session.name}`;
 
 /** Shows the console to who is signed in, and the sign-in to everybody else. */
 export function SessionGate({ children }: { children: ReactNode }) {

@@ -33,6 +33,6 @@ export function useSession(): Session {
 
 /** Whether the one who is signed in may change what tenants have; an auditor may only look. */
 export function useMayOperate(): boolean {
-  const { kind, role } = useSession();
-  return kind === 'operator' && role !== 'auditor';
+  const session = useSession();
+  return session.kind === 'operator' && session.role !== 'auditor';
 }

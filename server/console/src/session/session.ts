@@ -1,16 +1,8 @@
+import type { Schema } from '../api/client.ts';
 import { errorOf, unreachable } from '../api/problem.ts';
 
-/** Who is signed in, as `/console/session` tells it. */
-export interface Session {
-  kind: 'operator' | 'tenant';
-  /** Of the admin token or the key. */
-  name: string;
-  role?: 'auditor' | 'operator' | 'owner';
-  tenant?: { id: string; name: string };
-  scopes?: ('chat' | 'read' | 'manage')[];
-  expires_at: string;
-  csrf_token: string;
-}
+/** Who is signed in. */
+export type Session = Schema<'Session'>;
 
 /** `expired`: the server no longer knows the session that the page was opened with. */
 export type SessionState =
