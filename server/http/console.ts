@@ -103,8 +103,7 @@ async function readPage(folder: string): Promise<Page | null> {
 }
 
 async function sendFile(ctx: RequestContext, file: PageFile, caching: string): Promise<void> {
-  const accepted = ctx.acceptsEncodings(...file.encodings);
-  const encoding = file.encodings.find((known) => known === accepted) ?? 'identity';
+  const encoding = file.encodings.find((known) => ctx.acceptsEncodings(known) === known) ?? 'identity';
   ctx.status = 200;
   ctx.type = file.type;
   ctx.set({ 'Cache-Control': caching, ETag: file.etag, Vary: 'Accept-Encoding' });
