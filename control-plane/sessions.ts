@@ -89,8 +89,15 @@ export function createSessions(
       ? eq(sessions.adminTokenId, owner.admin.id)
       : eq(sessions.apiKeyId, owner.identity.key.id);
 
-  const selectIdsOf = (owner: SessionOwner) =>
-    db.select({ id: sessions.id }).from(sessions).where(ofSame(owner)).orderBy(desc(sessions.id));
+  /** The latest first. */
+  const idsOf = (owner: SessionOwner): string[] =>
+    db
+      .select({ id: sessions.id })
+      .from(sessions)
+      .where(ofSame(owner))
+      .orderBy(desc(sessions.id))
+      .all()
+      .map(({ id }) => id);
 
   return {
     close: lastUses.close,
@@ -106,10 +113,8 @@ export function createSessions(
       const { text, stored } = makeSecret(id, SESSION_MARK);
       const now = clock.now();
       write(() => {
-        const olderThanAllowed = selectIdsOf(owner)
-          .limit(-1)
-          .offset(SESSIONS_MAX - 1);
-        db.delete(sessions).where(inArray(sessions.id, olderThanAllowed)).run();
+        const tooMany = idsOf(owner).slice(SESSIONS_MAX - 1);
+        if (tooMany.length > 0) db.delete(sessions).where(inArray(sessions.id, tooMany)).run();
         db.insert(sessions)
           .values({ id, ...stored, ...credential, createdAt: now, lastUsedAt: now })
           .run();
