@@ -115,14 +115,17 @@ export function createOperations(parts: OperationsParts): Operations {
   });
   let sweeper: NodeJS.Timeout | null = null;
   let sweeping: Promise<void> = Promise.resolve();
+  /** They are over whether their rows are there or not: a full disk is no reason not to start. */
+  const removeSessions = (): void => {
+    try {
+      control.removeExpiredSessions();
+    } catch (error) {
+      log.warn({ err: error }, 'sessions that are over were not removed');
+    }
+  };
   const sweep = (): void => {
-    sweeping = trash
-      .sweep()
-      .then(() => control.removeExpiredSessions())
-      .then(
-        () => undefined,
-        (error: unknown) => log.error({ err: error }, 'what has expired was not removed'),
-      );
+    sweeping = trash.sweep().catch((error: unknown) => log.error({ err: error }, 'the trash was not swept'));
+    removeSessions();
   };
 
   return {
@@ -154,7 +157,7 @@ export function createOperations(parts: OperationsParts): Operations {
     async recover() {
       if (parts.upkeep) await emptyFolder(tmpFolder);
       await trash.sweep();
-      if (parts.upkeep) control.removeExpiredSessions();
+      if (parts.upkeep) removeSessions();
     },
     start() {
       sweeper = setInterval(sweep, SWEEP_MS);

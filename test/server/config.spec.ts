@@ -21,6 +21,8 @@ const WRONG: [variable: string, values: string[]][] = [
   ['LOG_DAYS', ['-1', '90d', 'never', '36501']],
   ['DISK_FREE_BYTES_MIN', ['1GB']],
   ['CORS_ORIGINS', ['*', 'example.com', 'https://example.com/', 'https://a.example,ftp://b.example']],
+  ['CONSOLE_IDLE_SECONDS', ['0', '30m']],
+  ['CONSOLE_SESSION_SECONDS', ['0.5', 'never']],
   ['METRICS_PUBLIC', ['yes', 'true']],
   ['LOG_LEVEL', ['verbose']],
   ['DURABILITY', ['FULL']],
