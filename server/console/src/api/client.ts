@@ -1,6 +1,7 @@
 import createClient, { type Client } from 'openapi-fetch';
-import { errorOf, unreachable } from './problem.ts';
+import { ApiError, errorOf, unreachable } from './problem.ts';
 import type { components, paths } from './schema.gen.ts';
+import { upload } from './upload.ts';
 
 /** The API's schemas by name: `Schema<'Tenant'>`. */
 export type Schema<Name extends keyof components['schemas']> = components['schemas'][Name];
@@ -14,8 +15,13 @@ export interface Api {
    * @throws `ApiError` for every answer that is none of success, and for none at all.
    */
   send(input: string | Request, init?: RequestInit): Promise<Response>;
-  /** The headers that a request needs which does not go through `send`. */
-  writeHeaders(): Record<string, string>;
+  /** Posts a file. @param onProgress gets how much of it has gone, from 0 to 1. @throws `ApiError` */
+  upload(
+    path: string,
+    file: Blob,
+    onProgress: (share: number) => void,
+    signal: AbortSignal,
+  ): Promise<unknown>;
 }
 
 export interface ApiOptions {
@@ -46,7 +52,15 @@ export function createApi({ csrfToken, onUnauthorized }: ApiOptions): Api {
     throw await errorOf(response);
   };
 
-  return { client: createClient<paths>({ baseUrl: location.origin, fetch: send }), send, writeHeaders };
+  return {
+    client: createClient<paths>({ baseUrl: location.origin, fetch: send }),
+    send,
+    upload: (path, file, onProgress, signal) =>
+      upload(path, file, { headers: writeHeaders(), onProgress, signal }).catch((error: unknown) => {
+        if (error instanceof ApiError && error.status === 401) onUnauthorized();
+        throw error;
+      }),
+  };
 }
 
 /** What a call answers; undefined where it answers nothing. @throws `ApiError` */

@@ -1,13 +1,9 @@
 import { createRoute, lazyRouteComponent } from '@tanstack/react-router';
 import { operatorRoute } from '../layout/routes.tsx';
 import { given, oneOf, textParam } from '../shared/search.ts';
-import { SPANS } from './spans.ts';
+import { SPANS, TENANT_ORDERS, TENANT_STATUSES, TENANT_TABS } from './filters.ts';
 
 const getParentRoute = () => operatorRoute;
-
-export const TENANT_STATUSES = ['active', 'suspended', 'deleted'] as const;
-export const TENANT_ORDERS = ['newest', 'oldest', 'name'] as const;
-export const TENANT_TABS = ['usage', 'limits', 'keys', 'providers', 'backups', 'settings'] as const;
 
 const overviewRoute = createRoute({
   getParentRoute,

@@ -15,3 +15,6 @@ export const given = <T extends object>(value: T): { [K in keyof T]?: Exclude<T[
   Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined && item !== '')) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
+
+/** What may be set anew of an address; undefined takes it away. */
+export type Change<Search> = { [K in keyof Search]?: Search[K] | undefined };

@@ -5,8 +5,8 @@ import { useApi } from '../../session/context.ts';
 import { PageHeader } from '../../shared/PageHeader.tsx';
 import { SpanPicker } from '../../shared/SpanPicker.tsx';
 import { UsageByDay } from '../../shared/usage/UsageByDay.tsx';
+import { SPANS } from '../filters.ts';
 import { usageByDayQuery } from '../queries.ts';
-import { SPANS } from '../spans.ts';
 import { ServerTiles } from './ServerTiles.tsx';
 import { TopTenants } from './TopTenants.tsx';
 
