@@ -20,6 +20,8 @@ const api = createApi({ csrfToken: sessions.csrfToken, onUnauthorized: sessions.
 const router = createConsoleRouter();
 /** The page's policy lets only styles with it in. */
 const styleNonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? '';
+// What keeps the page from scrolling behind a dialog adds a style too, and asks for the nonce by this name.
+Object.assign(globalThis, { __webpack_nonce__: styleNonce });
 
 createRoot(root).render(
   <StrictMode>
