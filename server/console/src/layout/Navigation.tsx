@@ -3,6 +3,7 @@ import { Link, useMatchRoute } from '@tanstack/react-router';
 import { operatorPages } from '../operator/pages.ts';
 import { useSession } from '../session/context.ts';
 import { tenantPages } from '../tenant/pages.ts';
+import classes from './Navigation.module.css';
 
 type PagePath = (typeof operatorPages | typeof tenantPages)[number]['to'];
 
@@ -26,6 +27,7 @@ export function Navigation() {
             to={to}
             label={label}
             active={isHere}
+            className={classes.link}
             {...(isHere && { 'aria-current': 'page' as const })}
           />
         );

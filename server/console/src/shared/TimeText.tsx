@@ -14,7 +14,9 @@ export function TimeText({ at, ago = false }: TimeTextProps) {
   if (at === null) return <Text span>–</Text>;
   return (
     <Tooltip label={`${formatExactTime(at)} · ${at}`}>
-      <time dateTime={at}>{ago ? formatAgo(at, now()) : formatTime(at)}</time>
+      <time dateTime={at} style={{ whiteSpace: 'nowrap' }}>
+        {ago ? formatAgo(at, now()) : formatTime(at)}
+      </time>
     </Tooltip>
   );
 }

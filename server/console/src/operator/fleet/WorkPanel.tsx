@@ -1,4 +1,4 @@
-import { Button, Group, Paper, Progress, Stack, Text, Title } from '@mantine/core';
+import { Box, Button, Group, Paper, Progress, Stack, Text, Title } from '@mantine/core';
 import type { ReactNode } from 'react';
 import { ErrorAlert } from '../../shared/ErrorAlert.tsx';
 import { formatCount } from '../../shared/format.ts';
@@ -29,14 +29,14 @@ export function WorkPanel<Done>({
     <Paper withBorder p="md" component="section" aria-label={title}>
       <Stack>
         <Group justify="space-between" align="flex-start">
-          <div>
+          <Box flex={1} miw={260}>
             <Title order={2} size="h5">
               {title}
             </Title>
             <Text c="dimmed" size="sm" mt={4}>
               {description}
             </Text>
-          </div>
+          </Box>
           <Group gap="xs">
             {state === 'running' ? (
               <Button variant="default" onClick={stop}>

@@ -15,7 +15,7 @@ export function useNewTenant<Input>(run: (input: Input) => Promise<NewTenant>, o
   const [made, setMade] = useState<NewTenant | null>(null);
   const action = useAction<Input, NewTenant>({
     run,
-    invalidates: [['tenants'], ['stats']],
+    invalidates: [['tenants'], ['tenant'], ['stats'], ['fleet']],
     onDone(tenant) {
       setMade(tenant);
       onDone?.();
