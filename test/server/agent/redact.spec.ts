@@ -10,6 +10,7 @@ describe('redaction of secrets', () => {
     'an Anthropic key': 'sk-ant-api03-abcdefghijklmnopqrstuvwxyz',
     'a key of ours': 'nbs_0190aabbccddeeff0011223344556677_AbCdEfGhIjKlMnOpQrStUvWxYz',
     'an admin token of ours': 'nba_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789',
+    'a session of the console': 'nbc_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789',
     'an AWS key id': 'AKIAIOSFODNN7EXAMPLE',
     'a Google key': 'AIzaSyA1234567890abcdefghijklmnopqrstuv',
     'a GitHub token': 'ghp_abcdefghijklmnopqrstuvwxyz0123456789',
