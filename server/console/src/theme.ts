@@ -1,5 +1,11 @@
 import { type CSSVariablesResolver, createTheme, Drawer, Modal, Notification, Tooltip } from '@mantine/core';
 
+/** The head of a dialog is a `header` element, which would be a second banner of the page. */
+const DIALOG = {
+  attributes: { header: { role: 'presentation' } },
+  closeButtonProps: { 'aria-label': 'Close' },
+};
+
 /** Darker shades than Mantine's own: white text on them, and they on white, have a contrast of 4.5 or more. */
 export const theme = createTheme({
   primaryColor: 'blue',
@@ -9,14 +15,19 @@ export const theme = createTheme({
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
   fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace',
   components: {
-    Tooltip: Tooltip.extend({ defaultProps: { events: { hover: true, focus: true, touch: true } } }),
+    Tooltip: Tooltip.extend({
+      defaultProps: {
+        events: { hover: true, focus: true, touch: true },
+        // Within a landmark, as everything of the page.
+        portalProps: { target: '#main' },
+      },
+    }),
     Notification: Notification.extend({ defaultProps: { closeButtonProps: { 'aria-label': 'Dismiss' } } }),
-    // Their heads are `header` elements, which would be a second banner of the page.
     Modal: Modal.extend({
-      defaultProps: { attributes: { header: { role: 'presentation' } } },
+      defaultProps: DIALOG,
       styles: { title: { fontWeight: 600 } },
     }),
-    Drawer: Drawer.extend({ defaultProps: { attributes: { header: { role: 'presentation' } } } }),
+    Drawer: Drawer.extend({ defaultProps: DIALOG }),
   },
 });
 

@@ -5,7 +5,7 @@ import type { Session } from '../session/session.ts';
 import { EmptyState } from '../shared/EmptyState.tsx';
 import { ErrorAlert } from '../shared/ErrorAlert.tsx';
 import { ButtonLink } from '../shared/links.tsx';
-import { usePageTitle } from '../shared/PageHeader.tsx';
+import { PageHeader } from '../shared/PageHeader.tsx';
 import { tenantPages } from '../tenant/pages.ts';
 import { Shell } from './Shell.tsx';
 
@@ -43,10 +43,13 @@ function Only({ kind }: { kind: Session['kind'] }) {
 }
 
 function NotFound() {
-  usePageTitle('Not found');
   return (
-    <EmptyState title="There is no such page" action={<ButtonLink to="/">To the first page</ButtonLink>}>
-      The address is wrong, or the page is for somebody else than who is signed in.
-    </EmptyState>
+    <>
+      <PageHeader title="There is no such page" />
+      <EmptyState
+        title="The address is wrong, or the page is for somebody else than who is signed in."
+        action={<ButtonLink to="/">To the first page</ButtonLink>}
+      />
+    </>
   );
 }

@@ -13,9 +13,9 @@ import { type Change, given, oneOf } from '../../shared/search.ts';
 import { TimeText } from '../../shared/TimeText.tsx';
 import { useCursorPages } from '../../shared/useCursorPages.ts';
 import { TENANT_ORDERS, TENANT_STATUSES } from '../filters.ts';
-import { DeletedTenantActions } from './DeletedTenantActions.tsx';
 import { ImportDialog } from './ImportDialog.tsx';
 import { NewTenantDialog } from './NewTenantDialog.tsx';
+import { TrashButtons, type TrashChoice, TrashDialogs } from './Trash.tsx';
 
 type Tenant = Schema<'Tenant'>;
 
@@ -29,6 +29,7 @@ export function TenantsPage() {
   const { q, status, order } = route.useSearch();
   const navigate = route.useNavigate();
   const [open, setOpen] = useState<'new' | 'import' | null>(null);
+  const [chosen, setChosen] = useState<TrashChoice | null>(null);
   const filter = given({ search: q, status, order });
   const pages = useCursorPages<Tenant>(['tenants', filter], (cursor, signal) => {
     const query = { ...filter, ...cursor, limit: PAGE_ROWS };
@@ -113,7 +114,7 @@ export function TenantsPage() {
                 { header: 'Deleted', cell: (row: Tenant) => <TimeText at={row.deleted_at ?? null} ago /> },
                 {
                   header: 'Actions',
-                  cell: (row: Tenant) => mayOperate && <DeletedTenantActions tenant={row} />,
+                  cell: (row: Tenant) => mayOperate && <TrashButtons tenant={row} onChoose={setChosen} />,
                 },
               ]
             : []),
@@ -121,6 +122,7 @@ export function TenantsPage() {
       />
       <NewTenantDialog opened={open === 'new'} onClose={() => setOpen(null)} />
       <ImportDialog opened={open === 'import'} onClose={() => setOpen(null)} />
+      <TrashDialogs choice={chosen} onClose={() => setChosen(null)} />
     </>
   );
 }
