@@ -1,10 +1,21 @@
-import { type CSSVariablesResolver, createTheme, Drawer, Modal, Notification, Tooltip } from '@mantine/core';
+import {
+  type CSSVariablesResolver,
+  createTheme,
+  Drawer,
+  Modal,
+  Notification,
+  Popover,
+  Tooltip,
+} from '@mantine/core';
 
 /** The head of a dialog is a `header` element, which would be a second banner of the page. */
 const DIALOG = {
   attributes: { header: { role: 'presentation' } },
   closeButtonProps: { 'aria-label': 'Close' },
 };
+
+/** What floats belongs to a landmark, as everything of the page. */
+const WITHIN_PAGE = { target: '#main' };
 
 /** Darker shades than Mantine's own: white text on them, and they on white, have a contrast of 4.5 or more. */
 export const theme = createTheme({
@@ -18,10 +29,10 @@ export const theme = createTheme({
     Tooltip: Tooltip.extend({
       defaultProps: {
         events: { hover: true, focus: true, touch: true },
-        // Within a landmark, as everything of the page.
-        portalProps: { target: '#main' },
+        portalProps: WITHIN_PAGE,
       },
     }),
+    Popover: Popover.extend({ defaultProps: { portalProps: WITHIN_PAGE } }),
     Notification: Notification.extend({ defaultProps: { closeButtonProps: { 'aria-label': 'Dismiss' } } }),
     Modal: Modal.extend({
       defaultProps: DIALOG,

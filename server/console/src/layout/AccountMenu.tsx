@@ -1,4 +1,4 @@
-import { Button, Menu } from '@mantine/core';
+import { Button, Popover, Stack, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { useSession, useSessions } from '../session/context.ts';
 
@@ -10,22 +10,28 @@ export function AccountMenu() {
     sessions.signOut({ everywhere }).catch((error: Error) => {
       notifications.show({ color: 'red', title: 'Still signed in', message: error.message });
     });
+  const may =
+    session.kind === 'operator' ? `Admin token, ${session.role}` : `API key: ${session.scopes.join(', ')}`;
   return (
-    <Menu position="bottom-end" width={220}>
-      <Menu.Target>
+    <Popover position="bottom-end" width={220} trapFocus withinPortal={false}>
+      <Popover.Target>
         <Button variant="default" maw={180} aria-label={`Signed in as ${session.name}`}>
           {session.name}
         </Button>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <Menu.Label>
-          {session.kind === 'operator'
-            ? `Admin token, ${session.role}`
-            : `API key: ${session.scopes.join(', ')}`}
-        </Menu.Label>
-        <Menu.Item onClick={signOut(false)}>Sign out</Menu.Item>
-        <Menu.Item onClick={signOut(true)}>Sign out everywhere</Menu.Item>
-      </Menu.Dropdown>
-    </Menu>
+      </Popover.Target>
+      <Popover.Dropdown aria-label="Account">
+        <Stack gap="xs">
+          <Text size="sm" c="dimmed">
+            {may}
+          </Text>
+          <Button variant="default" onClick={signOut(false)}>
+            Sign out
+          </Button>
+          <Button variant="default" onClick={signOut(true)}>
+            Sign out everywhere
+          </Button>
+        </Stack>
+      </Popover.Dropdown>
+    </Popover>
   );
 }

@@ -1,4 +1,4 @@
-import { Alert, Button, Code, CopyButton, Group, List, Text } from '@mantine/core';
+import { Alert, Button, Code, CopyButton, Group, List, Text, UnstyledButton } from '@mantine/core';
 import { ApiError } from '../api/problem.ts';
 
 export interface ErrorAlertProps {
@@ -40,9 +40,9 @@ export function RequestId({ id }: { id: string }) {
   return (
     <CopyButton value={id}>
       {({ copied, copy }) => (
-        <Button size="compact-xs" variant="default" onClick={copy} title="Copy the request id">
-          {copied ? 'Copied' : `Request ${id}`}
-        </Button>
+        <UnstyledButton onClick={copy} title="Copy the request id">
+          <Code style={{ overflowWrap: 'anywhere' }}>{copied ? 'Copied' : `Request ${id}`}</Code>
+        </UnstyledButton>
       )}
     </CopyButton>
   );
