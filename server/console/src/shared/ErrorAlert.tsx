@@ -36,12 +36,14 @@ export function ErrorAlert({ error, onRetry }: ErrorAlertProps) {
 }
 
 /** A request's id, to be found again in the server's log. */
-export function RequestId({ id }: { id: string }) {
+export function RequestId({ id, short = false }: { id: string; short?: boolean }) {
   return (
     <CopyButton value={id}>
       {({ copied, copy }) => (
-        <UnstyledButton onClick={copy} title="Copy the request id">
-          <Code style={{ overflowWrap: 'anywhere' }}>{copied ? 'Copied' : `Request ${id}`}</Code>
+        <UnstyledButton onClick={copy} title={`Copy the request id ${id}`}>
+          <Code style={{ overflowWrap: 'anywhere' }}>
+            {copied ? 'Copied' : short ? `…${id.slice(-8)}` : `Request ${id}`}
+          </Code>
         </UnstyledButton>
       )}
     </CopyButton>

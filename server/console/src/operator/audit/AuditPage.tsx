@@ -93,7 +93,7 @@ export function AuditPage() {
           { header: 'Action', cell: (event) => event.action },
           { header: 'Tenant', cell: ({ tenant_id }) => tenant_id && <TenantLink id={tenant_id} /> },
           { header: 'Changes', cell: ({ changes }) => <Changes changes={changes} /> },
-          { header: 'Request', cell: ({ request_id }) => request_id && <RequestId id={request_id} /> },
+          { header: 'Request', cell: ({ request_id }) => request_id && <RequestId id={request_id} short /> },
         ]}
       />
     </>
@@ -103,7 +103,7 @@ export function AuditPage() {
 function TenantLink({ id }: { id: string }) {
   return (
     <TextLink to="/tenants/$tenantId" params={{ tenantId: id }} preload={false} aria-label={`Tenant ${id}`}>
-      …{id.slice(-12)}
+      <Code>…{id.slice(-8)}</Code>
     </TextLink>
   );
 }

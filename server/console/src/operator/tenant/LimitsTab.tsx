@@ -88,6 +88,8 @@ export function LimitsTab({ tenant }: { tenant: Schema<'Tenant'> }) {
           placeholder={limits.providers === null ? 'all' : ''}
           data={[...PROVIDERS]}
           clearable
+          // All of them at once: a list that scrolls could not be reached by keyboard.
+          maxDropdownHeight={480}
           clearButtonProps={{ 'aria-label': 'Allow all providers' }}
           searchable
           readOnly={!mayOperate}
