@@ -102,7 +102,7 @@ export function AuditPage() {
 
 function TenantLink({ id }: { id: string }) {
   return (
-    <TextLink to="/tenants/$tenantId" params={{ tenantId: id }} preload={false} aria-label={`Tenant ${id}`}>
+    <TextLink to="/tenants/$tenantId" params={{ tenantId: id }} preload={false} title={id}>
       <Code>…{id.slice(-8)}</Code>
     </TextLink>
   );
