@@ -1,4 +1,5 @@
-import { and, desc, eq, lt, ne, type SQL, sql } from 'drizzle-orm';
+import { setImmediate } from 'node:timers/promises';
+import { and, desc, eq, gt, lt, ne, type SQL, sql } from 'drizzle-orm';
 import { invalid } from '../tenant-schema/fault.ts';
 import { isId } from '../tenant-schema/ids.ts';
 import { decodeCursor, idBound, pageOf } from '../tenant-schema/page.ts';
@@ -27,6 +28,9 @@ const DAY = /^\d{4}-\d\d-\d\d$/;
  * which may come from elsewhere, must not spoil the sums of all.
  */
 const FIGURE_MAX = 1e15;
+
+/** Whose days are summed in one go while nothing else runs: a few milliseconds for a month of them. */
+const TENANTS_AT_ONCE = 100;
 
 /** What tenants used, by UTC day: a roll-up of what each tenant's own file knows. */
 export function createUsageDays({ db, write }: ControlDatabase): UsageVerbs {
@@ -151,22 +155,33 @@ export function createUsageDays({ db, write }: ControlDatabase): UsageVerbs {
       );
     },
 
-    topTenants(filter, by, limit) {
-      const rows = db
-        .select({ tenantId: usageDays.tenantId, ...bySum })
-        .from(usageDays)
-        .innerJoin(tenants, and(eq(tenants.id, usageDays.tenantId), ne(tenants.status, 'deleted')))
-        .where(
-          and(
-            filter.tenantId === undefined ? undefined : eq(usageDays.tenantId, filter.tenantId),
-            ...within(usageDays.day, filter),
-          ),
-        )
-        .groupBy(usageDays.tenantId)
-        .orderBy(desc(by === 'turns' ? bySum.turns : bySum.costMicroUsd), desc(usageDays.tenantId))
-        .limit(limit)
-        .all();
-      return rows.map((row) => toSum(row, row.tenantId, null));
+    async topTenants(filter, by, limit) {
+      const figure = by === 'turns' ? 'turns' : 'costMicroUsd';
+      let best: (Figures & { tenantId: string })[] = [];
+      let after = '';
+      for (;;) {
+        const rows = db
+          .select({ tenantId: tenants.id, ...bySum })
+          .from(tenants)
+          .crossJoin(usageDays)
+          .where(
+            and(
+              eq(usageDays.tenantId, tenants.id),
+              gt(tenants.id, after),
+              ne(tenants.status, 'deleted'),
+              filter.tenantId === undefined ? undefined : eq(tenants.id, filter.tenantId),
+              ...within(usageDays.day, filter),
+            ),
+          )
+          .groupBy(tenants.id)
+          .orderBy(tenants.id)
+          .limit(TENANTS_AT_ONCE)
+          .all();
+        best = [...best, ...rows].sort((one, other) => other[figure] - one[figure]).slice(0, limit);
+        after = rows.at(-1)?.tenantId ?? '';
+        if (rows.length < TENANTS_AT_ONCE) return best.map((row) => toSum(row, row.tenantId, null));
+        await setImmediate();
+      }
     },
 
     usageState: () =>

@@ -42,9 +42,9 @@ export interface UsageVerbs {
   sumUsageByTenant(filter: UsageFilter, page: Page): Listing<AdminUsageSum>;
   /**
    * Those tenants, of the ones not deleted, that had the most turns or cost the most, the first one first. Costs a
-   * look at every day of every tenant in the range.
+   * look at every day of every tenant in the range, some tenants at a time.
    */
-  topTenants(filter: UsageFilter, by: TopOrder, limit: number): AdminUsageSum[];
+  topTenants(filter: UsageFilter, by: TopOrder, limit: number): Promise<AdminUsageSum[]>;
   usageState(): UsageState;
   setUsageState(state: UsageState): void;
 }

@@ -89,7 +89,7 @@ export const adminUsageEndpoints: Endpoint[] = [
         until: until === undefined ? undefined : dayAfter(until),
       };
       if (query.order !== undefined) {
-        const top = control.topTenants(filter, query.order, query.limit);
+        const top = await control.topTenants(filter, query.order, query.limit);
         return toList({ data: top, nextCursor: null }, adminUsageJson);
       }
       const sums =
