@@ -1,0 +1,116 @@
+import { Paper, Progress, SimpleGrid, Skeleton, Stack, Text, Title } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import type { ReactNode } from 'react';
+import { useApi } from '../../session/context.ts';
+import { ErrorAlert } from '../../shared/ErrorAlert.tsx';
+import { formatBytes, formatCount } from '../../shared/format.ts';
+import { Money } from '../../shared/Money.tsx';
+import { PageHeader } from '../../shared/PageHeader.tsx';
+import { StatTile } from '../../shared/StatTile.tsx';
+import { NoScope } from '../NoScope.tsx';
+import { limitsQuery, meQuery } from '../queries.ts';
+import { useMay } from '../scopes.ts';
+
+/** How often what is left is asked for, since it comes back by itself. */
+const REFRESH_MS = 5000;
+const UNLIMITED = 'unlimited';
+
+/** What the tenant may use, and what is left of it. */
+export function LimitsPage() {
+  return (
+    <>
+      <PageHeader title="Limits" description="They are set by who runs this server." />
+      {useMay('read') ? <Limits /> : <NoScope scope="read" />}
+    </>
+  );
+}
+
+function Limits() {
+  const api = useApi();
+  const me = useQuery(meQuery(api));
+  const standing = useQuery({ ...limitsQuery(api), refetchInterval: REFRESH_MS });
+  const error = me.error ?? standing.error;
+  if (error && !standing.data) return <ErrorAlert error={error} onRetry={standing.refetch} />;
+  if (!me.data || !standing.data) return <Skeleton height={240} />;
+  const { limits } = me.data.tenant;
+  const { requests, tokens, spend } = standing.data;
+  return (
+    <Stack>
+      <SimpleGrid cols={{ base: 1, md: 3 }}>
+        <Left title="Turns a minute" share={requests && requests.remaining / requests.limit}>
+          {requests && `${formatCount(requests.remaining)} of ${formatCount(requests.limit)} left`}
+          {requests && resets(requests.reset_seconds)}
+        </Left>
+        <Left title="Tokens a minute" share={tokens && tokens.remaining / tokens.limit}>
+          {tokens && `${formatCount(tokens.remaining)} of ${formatCount(tokens.limit)} left`}
+          {tokens && resets(tokens.reset_seconds)}
+        </Left>
+        <Left
+          title={`Spend in ${spend.month}`}
+          share={
+            spend.limit_usd === null
+              ? null
+              : Math.max(0, 1 - (spend.spent_usd + spend.reserved_usd) / (spend.limit_usd || 1))
+          }
+        >
+          <Money usd={spend.spent_usd} />
+          {spend.limit_usd === null ? (
+            ' spent, unlimited'
+          ) : (
+            <>
+              {' of '}
+              <Money usd={spend.limit_usd} /> spent
+            </>
+          )}
+          {spend.reserved_usd > 0 && (
+            <>
+              , <Money usd={spend.reserved_usd} /> held for turns that run
+            </>
+          )}
+        </Left>
+      </SimpleGrid>
+      <SimpleGrid cols={{ base: 1, sm: 3 }}>
+        <StatTile label="Turns at once" value={count(limits.max_concurrent_turns)} />
+        <StatTile
+          label="Storage"
+          value={limits.storage_bytes_max === null ? UNLIMITED : formatBytes(limits.storage_bytes_max)}
+        />
+        <StatTile label="Providers" value={limits.providers?.join(', ') ?? 'all'} />
+      </SimpleGrid>
+    </Stack>
+  );
+}
+
+const count = (limit: number | null): string => (limit === null ? UNLIMITED : formatCount(limit));
+const resets = (seconds: number): string => (seconds === 0 ? '' : `, all of it in ${seconds} s`);
+
+interface LeftProps {
+  title: string;
+  /** From 0 to 1; null where there is no limit. */
+  share: number | null;
+  children: ReactNode;
+}
+
+const LOW_SHARE = 0.1;
+
+function Left({ title, share, children }: LeftProps) {
+  return (
+    <Paper withBorder p="md">
+      <Title order={2} size="h5" mb="xs">
+        {title}
+      </Title>
+      {share !== null && (
+        <Progress.Root size="lg" mb="xs">
+          <Progress.Section
+            value={share * 100}
+            color={share < LOW_SHARE ? 'red' : 'blue'}
+            aria-label={`${title}: what is left`}
+          />
+        </Progress.Root>
+      )}
+      <Text size="sm" component="div">
+        {children || UNLIMITED}
+      </Text>
+    </Paper>
+  );
+}
