@@ -1,4 +1,5 @@
 import { createRouter } from '@tanstack/react-router';
+import { PageFailed } from './layout/lazyPage.tsx';
 import { homeRoute, operatorRoute, rootRoute, tenantRoute } from './layout/routes.tsx';
 import { operatorRoutes } from './operator/routes.ts';
 import { tenantRoutes } from './tenant/routes.ts';
@@ -11,6 +12,7 @@ export const createConsoleRouter = () =>
       tenantRoute.addChildren([...tenantRoutes]),
     ]),
     basepath: '/console',
+    defaultErrorComponent: PageFailed,
     defaultPreload: 'intent',
     scrollRestoration: true,
   });

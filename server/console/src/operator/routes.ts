@@ -1,4 +1,5 @@
-import { createRoute, lazyRouteComponent } from '@tanstack/react-router';
+import { createRoute } from '@tanstack/react-router';
+import { lazyPage } from '../layout/lazyPage.tsx';
 import { operatorRoute } from '../layout/routes.tsx';
 import { given, oneOf, textParam } from '../shared/search.ts';
 import { SPANS, TENANT_ORDERS, TENANT_STATUSES, TENANT_TABS } from './filters.ts';
@@ -9,7 +10,7 @@ const overviewRoute = createRoute({
   getParentRoute,
   path: '/overview',
   validateSearch: (search) => given({ days: oneOf(SPANS, String(search.days)) }),
-  component: lazyRouteComponent(() => import('./overview/OverviewPage.tsx'), 'OverviewPage'),
+  component: lazyPage(() => import('./overview/OverviewPage.tsx'), 'OverviewPage'),
 });
 
 const tenantsRoute = createRoute({
@@ -21,7 +22,7 @@ const tenantsRoute = createRoute({
       status: oneOf(TENANT_STATUSES, search.status),
       order: oneOf(TENANT_ORDERS, search.order),
     }),
-  component: lazyRouteComponent(() => import('./tenants/TenantsPage.tsx'), 'TenantsPage'),
+  component: lazyPage(() => import('./tenants/TenantsPage.tsx'), 'TenantsPage'),
 });
 
 const tenantRoute = createRoute({
@@ -32,13 +33,13 @@ const tenantRoute = createRoute({
       tab: oneOf(TENANT_TABS, search.tab),
       days: oneOf(SPANS, String(search.days)),
     }),
-  component: lazyRouteComponent(() => import('./tenant/TenantPage.tsx'), 'TenantPage'),
+  component: lazyPage(() => import('./tenant/TenantPage.tsx'), 'TenantPage'),
 });
 
 const fleetRoute = createRoute({
   getParentRoute,
   path: '/fleet',
-  component: lazyRouteComponent(() => import('./fleet/FleetPage.tsx'), 'FleetPage'),
+  component: lazyPage(() => import('./fleet/FleetPage.tsx'), 'FleetPage'),
 });
 
 const auditRoute = createRoute({
@@ -52,7 +53,7 @@ const auditRoute = createRoute({
       since: textParam(search.since),
       until: textParam(search.until),
     }),
-  component: lazyRouteComponent(() => import('./audit/AuditPage.tsx'), 'AuditPage'),
+  component: lazyPage(() => import('./audit/AuditPage.tsx'), 'AuditPage'),
 });
 
 export const operatorRoutes = [overviewRoute, tenantsRoute, tenantRoute, fleetRoute, auditRoute] as const;
