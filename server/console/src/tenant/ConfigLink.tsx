@@ -4,8 +4,14 @@ import { useApi } from '../session/context.ts';
 import { TextLink } from '../shared/links.tsx';
 import { configsQuery } from './queries.ts';
 
+export interface ConfigLinkProps {
+  id: string;
+  /** Within a line of text, where colour alone does not tell a link. */
+  isInText?: boolean;
+}
+
 /** A config by its name; by the end of its id where it is deleted. */
-export function ConfigLink({ id }: { id: string }) {
+export function ConfigLink({ id, isInText = false }: ConfigLinkProps) {
   const configs = useQuery(configsQuery(useApi()));
   const name = configs.data?.find((config) => config.id === id)?.name;
   if (configs.data && name === undefined) {
@@ -18,7 +24,12 @@ export function ConfigLink({ id }: { id: string }) {
     );
   }
   return (
-    <TextLink to="/configs/$configId" params={{ configId: id }} preload={false}>
+    <TextLink
+      to="/configs/$configId"
+      params={{ configId: id }}
+      preload={false}
+      underline={isInText ? 'always' : 'hover'}
+    >
       {name ?? `…${id.slice(-12)}`}
     </TextLink>
   );

@@ -1,4 +1,4 @@
-import { Button, Group, Paper, Stack, Text, TextInput, Title } from '@mantine/core';
+import { Alert, Button, Group, Paper, Stack, Text, TextInput, Title } from '@mantine/core';
 import { type FormEvent, type ReactNode, useState } from 'react';
 import type { Schema } from '../../api/client.ts';
 import { ApiError } from '../../api/problem.ts';
@@ -22,22 +22,46 @@ export interface ConfigEditorProps {
   onSubmit: (input: Schema<'ConfigInput'>) => void;
 }
 
+interface Form {
+  /** What the form began with. */
+  base: ConfigDraft;
+  draft: ConfigDraft;
+  /** What was saved last, or is being saved. */
+  sent: ConfigDraft | null;
+  /** What the server has, as far as the form knows. */
+  latest: ConfigDraft;
+}
+
+const formOf = (initial: ConfigDraft): Form => ({
+  base: initial,
+  draft: initial,
+  sent: null,
+  latest: initial,
+});
+
 const faultsOfError = (error: unknown): Faults =>
   error instanceof ApiError ? Object.fromEntries(error.errors.map((e) => [e.path, e.message])) : {};
 
 /** A config as a form; nothing that was typed is lost by an error. */
 export function ConfigEditor({ initial, submit, busy, error, isSaved, onSubmit }: ConfigEditorProps) {
   const mayManage = useMay('manage');
-  const [draft, setDraft] = useState(initial);
-  const unsaved = useUnsaved(!isSaved && draft !== initial);
-  const change = (part: Partial<ConfigDraft>): void => setDraft((before) => ({ ...before, ...part }));
+  const [{ base, draft, sent, latest }, setForm] = useState<Form>(() => formOf(initial));
+  const isUnchanged = draft === base || (isSaved && draft === sent);
+  if (initial !== latest) {
+    setForm((before) => (isUnchanged ? formOf(initial) : { ...before, latest: initial }));
+  }
+  const unsaved = useUnsaved(!isUnchanged);
+  const change = (part: Partial<ConfigDraft>): void =>
+    setForm((before) => ({ ...before, draft: { ...before.draft, ...part } }));
   const own = faultsOf(draft);
   const hasFaults = Object.keys(own).length > 0;
   const faults = { ...faultsOfError(error), ...own };
   const panel = { draft, faults, readOnly: !mayManage, onChange: change };
   const send = (event: FormEvent): void => {
     event.preventDefault();
-    if (!hasFaults) onSubmit(inputOf(draft));
+    if (hasFaults) return;
+    setForm((before) => ({ ...before, sent: draft }));
+    onSubmit(inputOf(draft));
   };
   return (
     <form onSubmit={send} aria-label="Config">
@@ -68,6 +92,11 @@ export function ConfigEditor({ initial, submit, busy, error, isSaved, onSubmit }
           <ToolsPanel {...panel} />
         </Section>
         <ErrorAlert error={error} />
+        {latest !== base && !isUnchanged && (
+          <Alert color="yellow" title="It was changed meanwhile">
+            Somebody has saved another version. Save to replace it with this one, or undo to see it.
+          </Alert>
+        )}
         {mayManage && (
           <Group justify="flex-end">
             {hasFaults && (
@@ -75,8 +104,8 @@ export function ConfigEditor({ initial, submit, busy, error, isSaved, onSubmit }
                 Something above is not right yet.
               </Text>
             )}
-            {draft !== initial && !isSaved && (
-              <Button variant="default" onClick={() => setDraft(initial)}>
+            {!isUnchanged && (
+              <Button variant="default" onClick={() => setForm(formOf(initial))}>
                 Undo changes
               </Button>
             )}

@@ -73,7 +73,7 @@ function Page({ config }: { config: Config }) {
           <Tabs.Tab value="versions">Versions</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="edit">
-          <EditTab key={config.version} config={config} />
+          <EditTab config={config} />
         </Tabs.Panel>
         <Tabs.Panel value="versions">{tab === 'versions' && <VersionsTab config={config} />}</Tabs.Panel>
       </Tabs>

@@ -58,3 +58,29 @@ export function diffLines(before: string, after: string): DiffLine[] {
     ...as('same', old.slice(old.length - tail)),
   ];
 }
+
+/** Lines of a difference that are shown, after some that are not, since they are the same in both. */
+export interface Hunk {
+  /** How many lines are left out before it. */
+  skipped: number;
+  lines: DiffLine[];
+}
+
+/** What differs, with a few lines around each change; the last one may have no lines. */
+export function hunksOf(lines: readonly DiffLine[], context: number): Hunk[] {
+  const isNear = (index: number): boolean =>
+    lines.slice(Math.max(0, index - context), index + context + 1).some(({ kind }) => kind !== 'same');
+  const hunks: Hunk[] = [];
+  let current: Hunk = { skipped: 0, lines: [] };
+  lines.forEach((line, index) => {
+    if (isNear(index)) {
+      current.lines.push(line);
+    } else if (current.lines.length > 0) {
+      hunks.push(current);
+      current = { skipped: 1, lines: [] };
+    } else {
+      current.skipped += 1;
+    }
+  });
+  return [...hunks, current];
+}

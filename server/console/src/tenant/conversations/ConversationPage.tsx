@@ -54,7 +54,7 @@ function Page({ conversation }: { conversation: Schema<'ConversationDetail'> }) 
         badge={<StatusBadge status={status} />}
         description={
           <>
-            <ConfigLink id={config_id} /> · {formatCount(message_count)} messages · begun{' '}
+            <ConfigLink id={config_id} isInText /> · {formatCount(message_count)} messages · begun{' '}
             <TimeText at={created_at} />
             {user !== null && ` · user ${user}`}
           </>

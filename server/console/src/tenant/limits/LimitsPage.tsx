@@ -1,6 +1,7 @@
 import { Paper, Progress, SimpleGrid, Skeleton, Stack, Text, Title } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
+import type { Schema } from '../../api/client.ts';
 import { useApi } from '../../session/context.ts';
 import { ErrorAlert } from '../../shared/ErrorAlert.tsx';
 import { formatBytes, formatCount } from '../../shared/format.ts';
@@ -38,12 +39,10 @@ function Limits() {
     <Stack>
       <SimpleGrid cols={{ base: 1, md: 3 }}>
         <Left title="Turns a minute" share={requests && requests.remaining / requests.limit}>
-          {requests && `${formatCount(requests.remaining)} of ${formatCount(requests.limit)} left`}
-          {requests && resets(requests.reset_seconds)}
+          {leftOf(requests)}
         </Left>
         <Left title="Tokens a minute" share={tokens && tokens.remaining / tokens.limit}>
-          {tokens && `${formatCount(tokens.remaining)} of ${formatCount(tokens.limit)} left`}
-          {tokens && resets(tokens.reset_seconds)}
+          {leftOf(tokens)}
         </Left>
         <Left
           title={`Spend in ${spend.month}`}
@@ -82,7 +81,13 @@ function Limits() {
 }
 
 const count = (limit: number | null): string => (limit === null ? UNLIMITED : formatCount(limit));
-const resets = (seconds: number): string => (seconds === 0 ? '' : `, all of it in ${seconds} s`);
+
+function leftOf(window: Schema<'LimitStanding'>['requests']): string {
+  if (window === null) return UNLIMITED;
+  const { limit, remaining, reset_seconds: seconds } = window;
+  const left = `${formatCount(remaining)} of ${formatCount(limit)} left`;
+  return seconds === 0 ? left : `${left}, all of it in ${seconds} s`;
+}
 
 interface LeftProps {
   title: string;
@@ -109,7 +114,7 @@ function Left({ title, share, children }: LeftProps) {
         </Progress.Root>
       )}
       <Text size="sm" component="div">
-        {children || UNLIMITED}
+        {children}
       </Text>
     </Paper>
   );

@@ -28,6 +28,7 @@ export function LogDrawer({ id, onClose }: LogDrawerProps) {
       title="One turn"
       position="right"
       size="lg"
+      styles={{ title: { fontWeight: 700 } }}
       closeButtonProps={{ 'aria-label': 'Close' }}
     >
       {id !== undefined && <Detail id={id} />}

@@ -1,4 +1,4 @@
-import { Group, NativeSelect, TextInput } from '@mantine/core';
+import { NativeSelect, SimpleGrid, TextInput } from '@mantine/core';
 import { getRouteApi } from '@tanstack/react-router';
 import { dataOf, type Schema } from '../../api/client.ts';
 import { useApi } from '../../session/context.ts';
@@ -59,7 +59,7 @@ function Logs() {
     navigate({ search: (before) => given({ ...before, ...change }), replace: true });
   return (
     <>
-      <Group component="search" align="flex-end" mb="md" gap="sm">
+      <SimpleGrid component="search" cols={{ base: 2, md: 3, lg: 6 }} spacing="sm" mb="md">
         <NativeSelect
           label="Status"
           value={status ?? ''}
@@ -86,7 +86,7 @@ function Logs() {
           value={until ?? ''}
           onChange={({ currentTarget }) => set({ until: currentTarget.value || undefined })}
         />
-      </Group>
+      </SimpleGrid>
       <PagedTable
         label="Logs"
         pages={pages}

@@ -1,17 +1,23 @@
 import { Button, Group, Stack, Text, Textarea } from '@mantine/core';
-import { type FormEvent, type KeyboardEvent, useState } from 'react';
+import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from 'react';
 
 export interface ComposerProps {
   isRunning: boolean;
   /** To try without knowing anything; shown until something was sent. */
   suggestions: readonly string[];
+  /** The keyboard goes on here. */
+  focus: boolean;
   onSend: (message: string) => void;
   onStop: () => void;
 }
 
 /** Where the next message is written. */
-export function Composer({ isRunning, suggestions, onSend, onStop }: ComposerProps) {
+export function Composer({ isRunning, suggestions, focus, onSend, onStop }: ComposerProps) {
   const [text, setText] = useState('');
+  const field = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    if (focus) field.current?.focus();
+  }, [focus]);
   const send = (event: FormEvent | KeyboardEvent): void => {
     event.preventDefault();
     if (isRunning || text.trim() === '') return;
@@ -41,6 +47,7 @@ export function Composer({ isRunning, suggestions, onSend, onStop }: ComposerPro
           </Group>
         )}
         <Textarea
+          ref={field}
           label="Message"
           placeholder="Ask the agent something"
           autosize

@@ -20,7 +20,7 @@ export function RequestForm({ names, value, onChange }: RequestFormProps) {
         <TextInput
           key={name}
           label={`{${name}}`}
-          description="Of the prompt; without a value it stays as it is written."
+          placeholder="Stays as it is written"
           value={value.variables[name] ?? ''}
           onChange={({ currentTarget: { value: text } }) =>
             onChange({ ...value, variables: { ...value.variables, [name]: text } })
@@ -29,7 +29,7 @@ export function RequestForm({ names, value, onChange }: RequestFormProps) {
       ))}
       <TextInput
         label="User"
-        description="Your own name for who asks; kept on the conversation and in the logs."
+        placeholder="Optional: your own name for who asks"
         maxLength={200}
         value={value.user}
         onChange={({ currentTarget: { value: user } }) => onChange({ ...value, user })}

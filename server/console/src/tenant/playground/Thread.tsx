@@ -111,7 +111,7 @@ export function Thread({ config, onBegun, ...props }: ThreadProps) {
         <ToolResultsForm
           key={openCalls.map(({ id }) => id).join()}
           calls={openCalls}
-          busy={isRunning}
+          focus={turns.length > 0}
           onSend={(tool_results) => take({ tool_results })}
           onCancel={() => setCancelling(true)}
         />
@@ -124,6 +124,7 @@ export function Thread({ config, onBegun, ...props }: ThreadProps) {
           )}
           <Composer
             isRunning={isRunning}
+            focus={turns.length > 0 || isCancelling}
             suggestions={turns.length === 0 && !conversation ? suggestionsFor(config) : []}
             onSend={(message) => take({ message, ...(isCancelling && { cancel_tool_calls: true }) })}
             onStop={stop}

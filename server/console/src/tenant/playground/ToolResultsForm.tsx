@@ -1,12 +1,13 @@
 import { Button, Checkbox, Group, Paper, Stack, Text, Textarea } from '@mantine/core';
-import { type FormEvent, useState } from 'react';
+import { type FormEvent, useEffect, useRef, useState } from 'react';
 import type { Schema } from '../../api/client.ts';
 
 type ToolResults = NonNullable<Schema<'ChatInput'>['tool_results']>;
 
 export interface ToolResultsFormProps {
   calls: readonly Schema<'ToolCall'>[];
-  busy: boolean;
+  /** The keyboard goes on here. */
+  focus: boolean;
   onSend: (results: ToolResults) => void;
   /** To write a message instead, which answers the calls as cancelled. */
   onCancel: () => void;
@@ -20,8 +21,12 @@ interface Result {
 const EMPTY: Result = { content: '', isError: false };
 
 /** Answers the model's calls in the place of the program that would run them. */
-export function ToolResultsForm({ calls, busy, onSend, onCancel }: ToolResultsFormProps) {
+export function ToolResultsForm({ calls, focus, onSend, onCancel }: ToolResultsFormProps) {
   const [results, setResults] = useState<Record<string, Result>>({});
+  const first = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    if (focus) first.current?.focus();
+  }, [focus]);
   const set = (id: string, change: Partial<Result>): void =>
     setResults((before) => ({ ...before, [id]: { ...(before[id] ?? EMPTY), ...change } }));
   const submit = (event: FormEvent): void => {
@@ -47,7 +52,7 @@ export function ToolResultsForm({ calls, busy, onSend, onCancel }: ToolResultsFo
               autosize
               minRows={2}
               maxRows={12}
-              data-autofocus={index === 0 || undefined}
+              ref={index === 0 ? first : null}
               value={results[id]?.content ?? ''}
               onChange={({ currentTarget }) => set(id, { content: currentTarget.value })}
             />
@@ -63,9 +68,7 @@ export function ToolResultsForm({ calls, busy, onSend, onCancel }: ToolResultsFo
           <Button variant="default" onClick={onCancel}>
             Write a message instead
           </Button>
-          <Button type="submit" loading={busy}>
-            Send results
-          </Button>
+          <Button type="submit">Send results</Button>
         </Group>
       </Stack>
     </Paper>

@@ -1,6 +1,8 @@
 import { Button, Group, Loader, Text } from '@mantine/core';
+import { ApiError } from '../../api/problem.ts';
 import { ErrorAlert } from '../../shared/ErrorAlert.tsx';
 import { formatCount, formatMs } from '../../shared/format.ts';
+import { ButtonLink } from '../../shared/links.tsx';
 import { Money } from '../../shared/Money.tsx';
 import { Bubble, BubbleText } from '../chat/Bubble.tsx';
 import { ToolCallCard } from '../chat/ToolCallCard.tsx';
@@ -41,6 +43,13 @@ export function TurnView({ turn, toolName, onRetry, onShowCode }: TurnViewProps)
         </Bubble>
       )}
       <ErrorAlert error={error} />
+      {error instanceof ApiError && error.code === 'provider_not_configured' && (
+        <Group>
+          <ButtonLink to="/keys" search={{ tab: 'providers' }}>
+            Give a provider key
+          </ButtonLink>
+        </Group>
+      )}
       {state !== 'running' && (
         <Group justify="space-between" gap="xs">
           <Figures turn={turn} />
