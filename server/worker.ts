@@ -61,7 +61,12 @@ async function startWork(
   const ids = createIds(clock);
   const lifecycle: Lifecycle = { state: 'starting' };
   showInUse(config.dataDir);
-  const control: ControlPlane = openControlPlane({ path: `${config.dataDir}/control.db`, clock, ids });
+  const control: ControlPlane = openControlPlane({
+    path: `${config.dataDir}/control.db`,
+    clock,
+    ids,
+    sessionLimits: config.sessionLimits,
+  });
 
   let liveRuns: ReadonlySet<string> = new Set([start.runId]);
   let noted: [tenantId: string, usage: UsageDay][] = [];
@@ -148,6 +153,7 @@ async function startWork(
     corsOrigins: config.corsOrigins,
     metricsPublic: config.metricsPublic,
     overloaded: loopDelay.overloaded,
+    consoleDir: config.consoleDir,
   });
   listener.serve(app, createForward(workerEndpoints, start.socketPath, ids));
   lifecycle.state = 'ready';

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { type BrowserCall, CSRF_HEADER, SESSION_COOKIE } from '../endpoints/browser.ts';
+import { clientAddress } from './forward.ts';
 
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
