@@ -23,6 +23,7 @@ import {
   syncToDisk,
   tenantPaths,
 } from './paths.ts';
+import { patiently, unlessLocked } from './patience.ts';
 import { Pool } from './pool.ts';
 import { createUpgrades } from './upgrades.ts';
 import type { SyncFile } from './wal-sync.ts';
@@ -91,6 +92,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const { folder, clock, log } = options;
   const migrations = options.migrations ?? defineMigrations(TENANT_MIGRATIONS);
   const { owner: folderOwner } = options;
+  const isShared = folderOwner !== undefined || options.closedElsewhere !== undefined;
   const paths = tenantPaths(folder, options.ids, { isOwner: folderOwner === undefined });
   const { build, readForeign, settled } = createNewFiles({
     paths,
@@ -116,7 +118,13 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
-  const openTenant = createOpener({ ...options, pathOf: paths.of, migrations, onUsage: reportUsage });
+  const openTenant = createOpener({
+    ...options,
+    isShared,
+    pathOf: paths.of,
+    migrations,
+    onUsage: reportUsage,
+  });
 
   const settleHere = (path: string): void => {
     try {
@@ -142,7 +150,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   sweeper.unref();
 
   const use: TenantEngine['use'] = async (id, work) => {
-    const attempt = () => pool.use(id, (tenant) => tenant.use(work), isDamage);
+    const attempt = () =>
+      isShared
+        ? patiently(() =>
+            pool.use(id, (tenant) => unlessLocked(tenant.commits, () => tenant.use(work)), isDamage),
+          )
+        : pool.use(id, (tenant) => tenant.use(work), isDamage);
     try {
       // Comes from opening the file only, so that no work is done twice.
       return await attempt().catch(async (error: unknown) => {

@@ -49,6 +49,10 @@ const DAMAGE = /^SQLITE_(CORRUPT|NOTADB|IOERR|CANTOPEN|READONLY|PERM|AUTH)/;
 export const isDamage = (error: unknown): boolean =>
   error instanceof WalSyncError || (error instanceof Database.SqliteError && DAMAGE.test(error.code));
 
+/** Whether another process had the file locked, or has written to it in between. */
+export const isLocked = (error: unknown): boolean =>
+  error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');
+
 /** SQLite's errors as faults; what is not SQLite's passes unchanged. */
 export function translate(error: unknown): unknown {
   if (isDamage(error)) return unavailable(error);
@@ -59,7 +63,7 @@ export function translate(error: unknown): unknown {
       { cause: error },
     );
   }
-  if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
+  if (isLocked(error)) {
     return new Fault('overloaded', 'The data of this tenant is locked by another program; try again.', {
       details: { retryAfterSeconds: 1 },
       cause: error,

@@ -28,6 +28,8 @@ export interface StoreContext {
   read<T>(work: () => T): T;
   /** One transaction that may write. Immediate: a deferred one fails at once when another commit came between. */
   write<T>(work: () => T): T;
+  /** How many transactions that may write were committed through this handle. */
+  commits(): number;
   /** As `write`, for what makes room, and for what was admitted and must be stored: the file's limit does not hold. */
   writeBeyondLimit<T>(work: () => T): T;
   /** As `write`, for what nobody is told of as done: a power cut may undo it until something else is on the disk. */
@@ -67,9 +69,11 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
   const limitPages = pageLimiter(db, storageBytesMax);
   limitPages(true);
   let ended: UsageDay[] = [];
+  let commits = 0;
   const writeUnpromised = <T>(work: () => T): T => {
     ended = [];
     const result = transaction.immediate(work) as T;
+    commits += 1;
     if (onUsage) ended.forEach(onUsage);
     return result;
   };
@@ -106,6 +110,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
     write,
     writeUnpromised,
     promise,
+    commits: () => commits,
     writeBeyondLimit(work) {
       limitPages(false);
       try {

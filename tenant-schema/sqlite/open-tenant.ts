@@ -7,6 +7,7 @@ import { type ContextParts, createContext } from './handle.ts';
 import { requireLatest, requireOurs } from './known-schema.ts';
 import type { Migrations } from './migrator.ts';
 import { standsAlone } from './paths.ts';
+import { SHARED_BUSY_MS } from './patience.ts';
 import type { Pooled } from './pool.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 import { type SyncFile, WalSync, type WalSyncError } from './wal-sync.ts';
@@ -21,6 +22,8 @@ export interface OpenParts
   syncFile?: SyncFile | undefined;
   log: { warn(fields: object, message: string): void };
   storageBytesMaxOf?: ((tenantId: string) => number | null) | undefined;
+  /** Whether other processes of the server use the file too. */
+  isShared: boolean;
   /** Must not throw. */
   onUsage(tenantId: string, usage: UsageDay): void;
 }
@@ -32,6 +35,8 @@ export interface OpenTenant extends Pooled {
    * @throws WalSyncError where that is not certain any more; the file must be closed then
    */
   use<T>(work: (store: SqliteTenantStore) => T | Promise<T>): T | Promise<T>;
+  /** How many transactions that may write were committed through it. */
+  commits(): number;
 }
 
 /** Opens tenants' files for the pool. */
@@ -82,15 +87,15 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         parts.durability === 'full'
           ? new WalSync(walPath, { folderIsDue: hasWal, onFailure, syncFile: parts.syncFile })
           : null;
-      const store = createStore(
-        createContext(db, {
-          ...parts,
-          storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
-          onUsage: (usage) => parts.onUsage(id, usage),
-          ...(wal && { onPromise: () => wal.promise() }),
-        }),
-      );
+      const context = createContext(db, {
+        ...parts,
+        storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
+        onUsage: (usage) => parts.onUsage(id, usage),
+        ...(wal && { onPromise: () => wal.promise() }),
+      });
+      const store = createStore(context);
       store.closeDeadTurns();
+      if (parts.isShared) db.pragma(`busy_timeout = ${SHARED_BUSY_MS}`);
       return {
         use(work) {
           wal?.requireTrust();
@@ -99,6 +104,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
           const settled = wal?.settled();
           return settled ? settled.then(() => result) : result;
         },
+        commits: context.commits,
         close() {
           wal?.close();
           closeTenant(id, db);

@@ -188,6 +188,16 @@ describe('with two workers', () => {
     while ((await rest()).length > 0);
   });
 
+  it('lets turns of one tenant wait for the other process, and does not refuse them', async () => {
+    const { client, configId } = await server.tenant();
+    const turns = await Promise.all(
+      Array.from({ length: 100 }, () => client.chat(configId, { message: 'Hi' })),
+    );
+    expect(new Set(statuses(turns))).to.deep.equal(new Set([200]));
+    const [logs] = await inTurn(1, () => client.get('/api/v1/logs?limit=100'));
+    expect(logs?.body.data).to.have.length(100);
+  });
+
   it('makes one export of a tenant at a time', async () => {
     const { client, configId } = await server.tenant();
     await client.chat(configId, { message: 'Hi' });
