@@ -262,6 +262,8 @@ export function createCrew(parts: CrewParts): Crew {
     },
 
     handOff(socket) {
+      // While it starts or drains, the first process says so itself, at once and to everybody.
+      if (phase !== 'running') return false;
       const serving = [...workers].filter(({ state }) => state === 'serving');
       for (let tried = 0; tried < serving.length; tried += 1) {
         next = (next + 1) % serving.length;
