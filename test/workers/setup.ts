@@ -61,6 +61,8 @@ export async function startCrewed({
       OPENAI_API_KEY: 'sk-test-server',
       OPENAI_BASE_URL: upstream.openaiUrl,
       UPSTREAM_RETRIES: '0',
+      // On a machine with few processors, whose delays are not what is tested.
+      LOOP_DELAY_MAX_MS: '60000',
       ...env,
     },
   });
