@@ -2,45 +2,51 @@ import type { JsonObject, Listing, Page, TimeRange } from '../../tenant-schema/s
 import type { Actor } from './admins.ts';
 
 /** What was done with files, which control.db itself knows nothing of. */
+const FILE_ACTIONS = [
+  'tenant.restore',
+  'tenant.export',
+  'tenant.quiesce',
+  'backup.create',
+  'backup.download',
+  'fleet.migrate',
+  'doctor.fix',
+  'logs.prune',
+  'usage.rebuild',
+] as const;
+
+/** Every action that this release writes down. */
+export const AUDIT_ACTIONS = [
+  'tenant.create',
+  'tenant.adopt',
+  'tenant.update',
+  'tenant.clone',
+  'tenant.import',
+  'tenant.delete',
+  'tenant.undelete',
+  'tenant.purge',
+  'key.create',
+  'key.rotate',
+  'key.revoke',
+  'provider_key.put',
+  'provider_key.delete',
+  'admin_token.create',
+  'admin_token.replace',
+  'admin_token.revoke',
+  'master_key.rotate',
+  'session.create',
+  'session.delete',
+  ...FILE_ACTIONS,
+] as const;
+export type AuditAction = (typeof AUDIT_ACTIONS)[number];
+
 export interface FileEvent {
-  action:
-    | 'tenant.restore'
-    | 'tenant.export'
-    | 'tenant.quiesce'
-    | 'backup.create'
-    | 'backup.download'
-    | 'fleet.migrate'
-    | 'doctor.fix'
-    | 'logs.prune'
-    | 'usage.rebuild';
+  action: (typeof FILE_ACTIONS)[number];
   /** Null where it is about all of them, or about control.db. */
   tenantId: string | null;
   /** The backup's id, or the export's; by default the tenant's. */
   targetId?: string;
   changes?: JsonObject;
 }
-
-export type AuditAction =
-  | 'tenant.create'
-  | 'tenant.adopt'
-  | 'tenant.update'
-  | 'tenant.clone'
-  | 'tenant.import'
-  | 'tenant.delete'
-  | 'tenant.undelete'
-  | 'tenant.purge'
-  | 'key.create'
-  | 'key.rotate'
-  | 'key.revoke'
-  | 'provider_key.put'
-  | 'provider_key.delete'
-  | 'admin_token.create'
-  | 'admin_token.replace'
-  | 'admin_token.revoke'
-  | 'master_key.rotate'
-  | 'session.create'
-  | 'session.delete'
-  | FileEvent['action'];
 
 /** `key`: a tenant's own. `system`: what the server does by itself. */
 export type ActorKind = 'admin' | 'key' | 'system';
@@ -62,7 +68,7 @@ export interface AuditFilter extends TimeRange {
   tenantId?: string | undefined;
   /** The id or the name of who did it. */
   actor?: string | undefined;
-  action?: string | undefined;
+  action?: AuditAction | undefined;
 }
 
 export interface AuditVerdict {

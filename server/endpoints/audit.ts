@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { AuditEvent } from '../../control-plane/types.ts';
+import { AUDIT_ACTIONS, type AuditEvent } from '../../control-plane/types.ts';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import {
   id,
@@ -54,7 +54,7 @@ export const auditEndpoints: Endpoint[] = [
         ...pageQuery(),
         tenant_id: idFilter,
         actor: textOf(1, 200).optional(),
-        action: textOf(1, 100).optional(),
+        action: z.enum(AUDIT_ACTIONS).optional(),
         since: timeInput.optional(),
         until: timeInput.optional(),
       }),

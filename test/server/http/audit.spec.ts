@@ -182,6 +182,13 @@ describe('the audit over HTTP', () => {
     ]);
   });
 
+  it('refuses an action that there is none of, and says which there are', async () => {
+    const { status, body } = await server.admin.get('/api/v1/admin/audit?action=key.destroy');
+    expect(status).to.equal(422);
+    expect(body.errors).to.have.nested.property('[0].path', 'action');
+    expect(JSON.stringify(body.errors)).to.contain('key.revoke');
+  });
+
   it('has no row for a call that is refused', async () => {
     const { id, client } = await server.createTenant();
     const count = async () => (await rows(`tenant_id=${id}`)).length;

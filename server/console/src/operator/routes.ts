@@ -2,7 +2,7 @@ import { createRoute } from '@tanstack/react-router';
 import { lazyPage } from '../layout/lazyPage.tsx';
 import { operatorRoute } from '../layout/routes.tsx';
 import { given, oneOf, textParam } from '../shared/search.ts';
-import { SPANS, TENANT_ORDERS, TENANT_STATUSES, TENANT_TABS } from './filters.ts';
+import { AUDIT_ACTIONS, SPANS, TENANT_ORDERS, TENANT_STATUSES, TENANT_TABS } from './filters.ts';
 
 const getParentRoute = () => operatorRoute;
 
@@ -49,7 +49,7 @@ const auditRoute = createRoute({
     given({
       tenant: textParam(search.tenant),
       actor: textParam(search.actor),
-      action: textParam(search.action),
+      action: oneOf(AUDIT_ACTIONS, search.action),
       since: textParam(search.since),
       until: textParam(search.until),
     }),

@@ -1,4 +1,4 @@
-import { Code, Group, Text, TextInput } from '@mantine/core';
+import { Code, Group, NativeSelect, Text, TextInput } from '@mantine/core';
 import { getRouteApi } from '@tanstack/react-router';
 import { dataOf, type Schema } from '../../api/client.ts';
 import { useApi } from '../../session/context.ts';
@@ -8,9 +8,10 @@ import { FilterText } from '../../shared/FilterText.tsx';
 import { TextLink } from '../../shared/links.tsx';
 import { PagedTable } from '../../shared/PagedTable.tsx';
 import { PageHeader } from '../../shared/PageHeader.tsx';
-import { type Change, given } from '../../shared/search.ts';
+import { type Change, given, oneOf } from '../../shared/search.ts';
 import { TimeText } from '../../shared/TimeText.tsx';
 import { useCursorPages } from '../../shared/useCursorPages.ts';
+import { AUDIT_ACTIONS } from '../filters.ts';
 
 const route = getRouteApi('/operator/audit');
 const PAGE_ROWS = 50;
@@ -35,11 +36,11 @@ export function AuditPage() {
         description="Every change by an admin, a key or the server itself, newest first."
       />
       <Group component="search" align="flex-end" mb="md" gap="sm">
-        <FilterText
+        <NativeSelect
           label="Action"
-          placeholder="key.revoke"
-          value={action}
-          onChange={(next) => set({ action: next })}
+          data={[{ value: '', label: 'All' }, ...AUDIT_ACTIONS]}
+          value={action ?? ''}
+          onChange={({ currentTarget }) => set({ action: oneOf(AUDIT_ACTIONS, currentTarget.value) })}
         />
         <FilterText
           label="Who"
@@ -74,7 +75,7 @@ export function AuditPage() {
         expected={10}
         empty={
           <EmptyState title="Nothing fits">
-            An action is named exactly, as in “tenant.update”; empty fields show everything.
+            Nobody did such a thing in this time; empty fields show everything.
           </EmptyState>
         }
         columns={[
