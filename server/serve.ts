@@ -60,6 +60,7 @@ async function run(config: Config): Promise<void> {
   });
   const { url } = await server.listen();
   showOnce(server.firstRun, url);
+  say(`The console: ${url}/console`);
   say(`listening on ${url}`);
   if (signalledAt !== undefined) await stop();
 }

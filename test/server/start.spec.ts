@@ -100,7 +100,7 @@ describe('the server process', () => {
 
     const second = start();
     const again = await second.url();
-    expect(second.out).to.equal(`listening on ${again}\n`);
+    expect(second.out).to.equal(`The console: ${again}/console\nlistening on ${again}\n`);
     expect((await request(`${again}/api/v1/admin/tenants`, asAdmin)).status).to.equal(200);
   });
 
