@@ -1,4 +1,5 @@
-import { createRoute, lazyRouteComponent } from '@tanstack/react-router';
+import { createRoute } from '@tanstack/react-router';
+import { lazyPage } from '../layout/lazyPage.tsx';
 import { tenantRoute } from '../layout/routes.tsx';
 import { given, oneOf, textParam } from '../shared/search.ts';
 import { CONFIG_TABS, KEY_TABS, SPANS, TURN_STATUSES } from './filters.ts';
@@ -10,40 +11,40 @@ const playgroundRoute = createRoute({
   path: '/playground',
   validateSearch: (search) =>
     given({ config: textParam(search.config), conversation: textParam(search.conversation) }),
-  component: lazyRouteComponent(() => import('./playground/PlaygroundPage.tsx'), 'PlaygroundPage'),
+  component: lazyPage(() => import('./playground/PlaygroundPage.tsx'), 'PlaygroundPage'),
 });
 
 const configsRoute = createRoute({
   getParentRoute,
   path: '/configs',
-  component: lazyRouteComponent(() => import('./configs/ConfigsPage.tsx'), 'ConfigsPage'),
+  component: lazyPage(() => import('./configs/ConfigsPage.tsx'), 'ConfigsPage'),
 });
 
 const newConfigRoute = createRoute({
   getParentRoute,
   path: '/configs/new',
   validateSearch: (search) => given({ copy: textParam(search.copy) }),
-  component: lazyRouteComponent(() => import('./configs/NewConfigPage.tsx'), 'NewConfigPage'),
+  component: lazyPage(() => import('./configs/NewConfigPage.tsx'), 'NewConfigPage'),
 });
 
 const configRoute = createRoute({
   getParentRoute,
   path: '/configs/$configId',
   validateSearch: (search) => given({ tab: oneOf(CONFIG_TABS, search.tab) }),
-  component: lazyRouteComponent(() => import('./configs/ConfigPage.tsx'), 'ConfigPage'),
+  component: lazyPage(() => import('./configs/ConfigPage.tsx'), 'ConfigPage'),
 });
 
 const conversationsRoute = createRoute({
   getParentRoute,
   path: '/conversations',
   validateSearch: (search) => given({ config: textParam(search.config), user: textParam(search.user) }),
-  component: lazyRouteComponent(() => import('./conversations/ConversationsPage.tsx'), 'ConversationsPage'),
+  component: lazyPage(() => import('./conversations/ConversationsPage.tsx'), 'ConversationsPage'),
 });
 
 const conversationRoute = createRoute({
   getParentRoute,
   path: '/conversations/$conversationId',
-  component: lazyRouteComponent(() => import('./conversations/ConversationPage.tsx'), 'ConversationPage'),
+  component: lazyPage(() => import('./conversations/ConversationPage.tsx'), 'ConversationPage'),
 });
 
 const logsRoute = createRoute({
@@ -59,33 +60,33 @@ const logsRoute = createRoute({
       until: textParam(search.until),
       log: textParam(search.log),
     }),
-  component: lazyRouteComponent(() => import('./logs/LogsPage.tsx'), 'LogsPage'),
+  component: lazyPage(() => import('./logs/LogsPage.tsx'), 'LogsPage'),
 });
 
 const usageRoute = createRoute({
   getParentRoute,
   path: '/usage',
   validateSearch: (search) => given({ days: oneOf(SPANS, String(search.days)) }),
-  component: lazyRouteComponent(() => import('./usage/UsagePage.tsx'), 'UsagePage'),
+  component: lazyPage(() => import('./usage/UsagePage.tsx'), 'UsagePage'),
 });
 
 const keysRoute = createRoute({
   getParentRoute,
   path: '/keys',
   validateSearch: (search) => given({ tab: oneOf(KEY_TABS, search.tab) }),
-  component: lazyRouteComponent(() => import('./keys/KeysPage.tsx'), 'KeysPage'),
+  component: lazyPage(() => import('./keys/KeysPage.tsx'), 'KeysPage'),
 });
 
 const limitsRoute = createRoute({
   getParentRoute,
   path: '/limits',
-  component: lazyRouteComponent(() => import('./limits/LimitsPage.tsx'), 'LimitsPage'),
+  component: lazyPage(() => import('./limits/LimitsPage.tsx'), 'LimitsPage'),
 });
 
 const exportRoute = createRoute({
   getParentRoute,
   path: '/export',
-  component: lazyRouteComponent(() => import('./export/ExportPage.tsx'), 'ExportPage'),
+  component: lazyPage(() => import('./export/ExportPage.tsx'), 'ExportPage'),
 });
 
 export const tenantRoutes = [
