@@ -12,6 +12,8 @@ export const createConsoleRouter = () =>
       tenantRoute.addChildren([...tenantRoutes]),
     ]),
     basepath: '/console',
+    // Only what a page reads from its address, and understands, stays in it.
+    search: { strict: true },
     defaultErrorComponent: PageFailed,
     defaultPreload: 'intent',
     scrollRestoration: true,
