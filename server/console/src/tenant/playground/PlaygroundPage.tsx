@@ -68,8 +68,18 @@ function Playground() {
   });
 
   const error = configs.error ?? base.error;
-  if (error)
-    return <ErrorAlert error={error} onRetry={() => void (configs.error ? configs : base).refetch()} />;
+  if (error) {
+    return (
+      <Stack align="flex-start">
+        <ErrorAlert error={error} onRetry={() => void (configs.error ? configs : base).refetch()} />
+        {base.error && (
+          <ButtonLink to="/playground" variant="default">
+            Begin a new conversation
+          </ButtonLink>
+        )}
+      </Stack>
+    );
+  }
   if (!configs.data || (shown.base !== undefined && !base.data)) return <Skeleton height={240} />;
   if (configs.data.length === 0) return <FirstSteps />;
 
