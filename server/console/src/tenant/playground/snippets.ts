@@ -1,5 +1,3 @@
-import type { ChatBody } from './turn.ts';
-
 /** A call of the API as source to copy; the key is a variable of the reader's environment. */
 export interface Snippet {
   label: string;
@@ -8,8 +6,11 @@ export interface Snippet {
 
 const KEY_VARIABLE = 'NIMBLESITE_API_KEY';
 
-/** @param origin of the server, such as `http://127.0.0.1:8080` */
-export function snippetsOf(origin: string, configId: string, body: ChatBody): Snippet[] {
+/**
+ * @param origin of the server, such as `http://127.0.0.1:8080`
+ * @param body of the turn, as the API takes it
+ */
+export function snippetsOf(origin: string, configId: string, body: object): Snippet[] {
   const url = `${origin}/api/v1/chat/${configId}`;
   const json = JSON.stringify({ ...body, stream: true }, null, 2);
   // Within single quotes a shell knows only the quote itself.
