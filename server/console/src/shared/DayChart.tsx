@@ -1,4 +1,6 @@
 import '@mantine/charts/styles.css';
+// Of its legend.
+import '@mantine/core/styles/ColorSwatch.css';
 import { BarChart } from '@mantine/charts';
 import { VisuallyHidden } from '@mantine/core';
 

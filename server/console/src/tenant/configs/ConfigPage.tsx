@@ -46,6 +46,7 @@ function Page({ config }: { config: Config }) {
   const { tab = 'edit' } = route.useSearch();
   const navigate = route.useNavigate();
   const mayManage = useMay('manage');
+  const mayChat = useMay('chat');
   const open = (value: string | null) =>
     navigate({ search: given({ tab: oneOf(CONFIG_TABS, value) }), replace: true });
   return (
@@ -55,9 +56,11 @@ function Page({ config }: { config: Config }) {
         description={`Version ${config.version}`}
         actions={
           <>
-            <ButtonLink to="/playground" search={{ config: config.id }}>
-              Try it
-            </ButtonLink>
+            {mayChat && (
+              <ButtonLink to="/playground" search={{ config: config.id }}>
+                Try it
+              </ButtonLink>
+            )}
             {mayManage && (
               <ButtonLink to="/configs/new" search={{ copy: config.id }} variant="default">
                 Copy

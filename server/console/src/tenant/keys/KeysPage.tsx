@@ -19,11 +19,11 @@ export function KeysPage() {
   const navigate = route.useNavigate();
   const open = (value: string | null) =>
     navigate({ search: given({ tab: oneOf(KEY_TABS, value) }), replace: true });
-  const mayRead = useMay('read');
+  const mayManage = useMay('manage');
   return (
     <>
       <PageHeader title="Keys" description="With which programs speak to this server, and it to providers." />
-      {mayRead ? (
+      {mayManage ? (
         <Tabs value={tab} onChange={open} keepMounted={false}>
           <Tabs.List mb="lg" aria-label="Kinds of keys">
             <Tabs.Tab value="keys">API keys</Tabs.Tab>
@@ -37,7 +37,7 @@ export function KeysPage() {
           </Tabs.Panel>
         </Tabs>
       ) : (
-        <NoScope scope="read" />
+        <NoScope scope="manage" />
       )}
     </>
   );
@@ -63,7 +63,7 @@ function ApiKeys() {
     }),
     [client],
   );
-  return <KeysPanel calls={calls} mayChange={useMay('manage')} scopes={scopes} />;
+  return <KeysPanel calls={calls} mayChange scopes={scopes} />;
 }
 
 function ProviderKeys() {
@@ -78,5 +78,5 @@ function ProviderKeys() {
     }),
     [client],
   );
-  return <ProviderKeysPanel calls={calls} mayChange={useMay('manage')} />;
+  return <ProviderKeysPanel calls={calls} mayChange />;
 }

@@ -56,7 +56,11 @@ function Logs() {
     return dataOf(client.GET('/api/v1/logs', { params: { query }, signal }));
   });
   const set = (change: Change<typeof search>) =>
-    navigate({ search: (before) => given({ ...before, ...change }), replace: true });
+    navigate({
+      search: (before) => given({ ...before, ...change }),
+      replace: true,
+      resetScroll: false,
+    });
   return (
     <>
       <SimpleGrid component="search" cols={{ base: 2, md: 3, lg: 6 }} spacing="sm" mb="md">

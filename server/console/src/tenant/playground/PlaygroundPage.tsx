@@ -99,7 +99,8 @@ function Playground() {
   };
   const begun = (id: string): void => {
     setShown((before) => ({ ...before, conversation: id }));
-    void navigate({ search: given({ config: config?.id, conversation: id }), replace: true });
+    const search = given({ config: config?.id, conversation: id });
+    void navigate({ search, replace: true, resetScroll: false });
   };
   return (
     <Stack>
