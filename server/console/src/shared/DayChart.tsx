@@ -34,7 +34,7 @@ export default function DayChart({ label, data, series, format, height }: DayCha
           withLegend={series.length > 1}
           legendProps={{ verticalAlign: 'bottom', height: 32 }}
           tickLine="none"
-          yAxisProps={{ width: 64, allowDecimals: true }}
+          yAxisProps={{ width: 80, allowDecimals: true }}
           barChartProps={{ accessibilityLayer: false }}
           maxBarWidth={32}
         />
