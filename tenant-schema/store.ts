@@ -67,6 +67,8 @@ export interface Conversation {
 export interface ConversationFilter {
   configId?: string | undefined;
   user?: string | undefined;
+  /** Only those whose title has it in it, ASCII letters in either case. */
+  search?: string | undefined;
 }
 
 export interface ConversationPatch {
@@ -389,6 +391,7 @@ export interface TenantStore {
   /** Closes the log row and frees the conversation, which is as it was before. False if the turn had been closed before. */
   failTurn(turn: BegunTurn, end: FailedTurn): boolean;
 
+  /** Newest first. With `search`, a page may be short of rows, or empty, and still have a next one. */
   listConversations(filter: ConversationFilter, page: Page): Listing<Conversation>;
   getConversation(id: string): Conversation;
   /** @throws `storage_quota_exceeded` where it would grow beyond the limit */

@@ -96,14 +96,23 @@ export const conversationEndpoints: Endpoint[] = [
       method: 'GET',
       path,
       scope: 'read',
-      summary: 'List conversations',
-      query: z.strictObject({ ...pageQuery(), config_id: idFilter, user: userInput.optional() }),
+      summary:
+        'List conversations, or those with `search` in their title, of which a page may be short, or empty, and still have a next one',
+      query: z.strictObject({
+        ...pageQuery(),
+        config_id: idFilter,
+        user: userInput.optional(),
+        search: textOf(1, 200).optional(),
+      }),
       response: listOf(conversation),
     },
     async ({ query, identity, services }) =>
       toList(
         await services.engine.use(identity.tenant.id, (store) =>
-          store.listConversations({ configId: query.config_id, user: query.user }, pageOf(query)),
+          store.listConversations(
+            { configId: query.config_id, user: query.user, search: query.search },
+            pageOf(query),
+          ),
         ),
         conversationJson,
       ),

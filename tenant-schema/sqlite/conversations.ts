@@ -1,7 +1,7 @@
-import { and, desc, eq, lt, sql } from 'drizzle-orm';
+import { and, desc, eq, gte, lt, sql } from 'drizzle-orm';
 import { notFound } from '../fault.ts';
 import { mergeMetadata } from '../json.ts';
-import { decodeCountCursor, decodeIdCursor, pageOf, pageWithinBytes } from '../page.ts';
+import { decodeCountCursor, decodeIdCursor, encodeCursor, pageOf, pageWithinBytes } from '../page.ts';
 import type { Conversation, TenantStore } from '../store.ts';
 import { prepared, preparedByShape, type StoreContext } from './handle.ts';
 import { parseMetadata, toStoredMessage } from './messages.ts';
@@ -12,6 +12,9 @@ export type ConversationVerbs = Pick<
   TenantStore,
   'listConversations' | 'getConversation' | 'updateConversation' | 'deleteConversation' | 'listMessages'
 >;
+
+/** Titles that one page of a search looks at: some milliseconds, in which nobody else is served. */
+const LOOKED_AT_MAX = 5_000;
 
 interface ConversationRow {
   conversation: typeof conversations.$inferSelect;
@@ -36,17 +39,35 @@ export function conversationVerbs(
       .where(eq(conversations.id, param('id')))
       .prepare(),
   );
+  const within = (shape: readonly string[]) => [
+    shape.includes('configId') ? eq(conversations.configId, param('configId')) : undefined,
+    shape.includes('user') ? eq(conversations.user, param('user')) : undefined,
+    shape.includes('after') ? lt(conversations.id, param('after')) : undefined,
+  ];
   const page = preparedByShape((shape) =>
     select()
       .where(
         and(
-          shape.includes('configId') ? eq(conversations.configId, param('configId')) : undefined,
-          shape.includes('user') ? eq(conversations.user, param('user')) : undefined,
-          shape.includes('after') ? lt(conversations.id, param('after')) : undefined,
+          ...within(shape),
+          shape.includes('reached') ? gte(conversations.id, param('reached')) : undefined,
+          shape.includes('search')
+            ? sql`instr(lower(${conversations.title}), lower(${param('search')})) > 0`
+            : undefined,
         ),
       )
       .orderBy(desc(conversations.id))
       .limit(param('limit'))
+      .prepare(),
+  );
+  /** How far back a search comes on this page; nothing where that is to the oldest. */
+  const reach = preparedByShape((shape) =>
+    orm
+      .select({ id: conversations.id })
+      .from(conversations)
+      .where(and(...within(shape)))
+      .orderBy(desc(conversations.id))
+      .limit(1)
+      .offset(LOOKED_AT_MAX - 1)
       .prepare(),
   );
   const ofMessages = (shape: string[]) =>
@@ -99,11 +120,18 @@ export function conversationVerbs(
   };
 
   return {
-    listConversations({ configId, user }, { limit, cursor }) {
-      const after = cursor === null ? null : decodeIdCursor(cursor);
-      const rows = page({ configId, user, after }).all({ configId, user, after, limit: limit + 1 });
-      return pageOf(rows.map(toConversation), limit, ({ id }) => id);
-    },
+    listConversations: ({ configId, user, search }, { limit, cursor }) =>
+      read(() => {
+        const after = cursor === null ? null : decodeIdCursor(cursor);
+        const range = { configId, user, after };
+        const reached = search === undefined ? null : (reach(range).get(range)?.id ?? null);
+        const filter = { ...range, search, reached };
+        const rows = page(filter).all({ ...filter, limit: limit + 1 });
+        const found = pageOf(rows.map(toConversation), limit, ({ id }) => id);
+        // Farther back there may be more: the next page goes on from there, also where this one is not full.
+        if (found.nextCursor === null && reached !== null) found.nextCursor = encodeCursor(reached);
+        return found;
+      }),
 
     getConversation: (id) => toConversation(findRow(id)),
 

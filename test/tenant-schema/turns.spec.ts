@@ -1,7 +1,8 @@
 import { expect } from 'chai';
-import type { BegunTurn, TenantStore, ToolCall, TurnSize } from '../../tenant-schema/store.ts';
+import type { BegunTurn, Page, TenantStore, ToolCall, TurnSize } from '../../tenant-schema/store.ts';
 import { CANCELLED_CONTENT } from '../../tenant-schema/tool-calls.ts';
 import { faultOfSync } from '../support/faults.ts';
+import { fileOf, forge } from '../support/tenant-files.ts';
 import {
   answered,
   begin,
@@ -378,6 +379,48 @@ describe('turns of a tenant', () => {
         '1',
       ]);
       expect(second.nextCursor).to.equal(null);
+    });
+  });
+
+  it('finds conversations by a part of their title, page by page, and looks at so many for one page', async () => {
+    await use((store) => {
+      const titled = (title: string) => {
+        const { conversationId } = chat(store, configId, 'x', 'y');
+        store.updateConversation(conversationId, { title });
+        world.clock.advance(1000);
+        return conversationId;
+      };
+      const old = titled('Invoice of May');
+      titled('Weather');
+      const late = titled('Where is my invoice?');
+      const find = (search: string, page: Page = firstPage) => store.listConversations({ search }, page);
+      expect(find('INVOICE').data.map(({ id }) => id)).to.deep.equal([late, old]);
+      expect(find('of_May').data).to.deep.equal([]);
+      const { data, nextCursor } = find('invoice', { limit: 1, cursor: null });
+      expect(data.map(({ id }) => id)).to.deep.equal([late]);
+      expect(find('invoice', { limit: 1, cursor: nextCursor }).data.map(({ id }) => id)).to.deep.equal([old]);
+    });
+    await world.engine.quiesce(tenant);
+    const ids = Array.from({ length: 6_000 }, () => world.ids());
+    forge(fileOf(world, tenant), (db) => {
+      const copy = db.prepare(
+        `INSERT INTO conversations SELECT ?, config_id, 'New', user, metadata, message_count, history_bytes,
+           awaiting_tools, created_at, updated_at FROM conversations ORDER BY id LIMIT 1`,
+      );
+      db.transaction(() => {
+        for (const id of ids) copy.run(id);
+      })();
+    });
+    await use((store) => {
+      const first = store.listConversations({ search: 'invoice' }, firstPage);
+      expect(first.data).to.deep.equal([]);
+      expect(first.nextCursor).to.not.equal(null);
+      const { data, nextCursor } = store.listConversations(
+        { search: 'invoice' },
+        { ...firstPage, cursor: first.nextCursor },
+      );
+      expect(data).to.have.length(2);
+      expect(nextCursor).to.equal(null);
     });
   });
 

@@ -37,7 +37,12 @@ const configRoute = createRoute({
 const conversationsRoute = createRoute({
   getParentRoute,
   path: '/conversations',
-  validateSearch: (search) => given({ config: textParam(search.config), user: textParam(search.user) }),
+  validateSearch: (search) =>
+    given({
+      config: textParam(search.config),
+      user: textParam(search.user),
+      title: textParam(search.title),
+    }),
   component: lazyPage(() => import('./conversations/ConversationsPage.tsx'), 'ConversationsPage'),
 });
 

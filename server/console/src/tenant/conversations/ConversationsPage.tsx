@@ -34,7 +34,7 @@ function Conversations() {
   const { client } = useApi();
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const filter = given({ config_id: search.config, user: search.user });
+  const filter = given({ config_id: search.config, user: search.user, search: search.title });
   const pages = useCursorPages<Schema<'Conversation'>>(
     ['conversations', 'pages', filter],
     (cursor, signal) => {
@@ -54,6 +54,12 @@ function Conversations() {
           value={search.user}
           onChange={(user) => set({ user })}
         />
+        <FilterText
+          label="Title"
+          placeholder="A part of it"
+          value={search.title}
+          onChange={(title) => set({ title })}
+        />
       </Group>
       <PagedTable
         label="Conversations"
@@ -64,7 +70,7 @@ function Conversations() {
         empty={
           Object.keys(filter).length > 0 ? (
             <EmptyState title="No conversation fits">
-              A user is named exactly; empty filters show all.
+              A user is named exactly, a title by any part of it; empty filters show all.
             </EmptyState>
           ) : (
             <EmptyState
