@@ -1,9 +1,10 @@
 import type { JsonObject, MessageDraft, ToolCall } from '../../tenant-schema/store.ts';
 import { PROVIDERS } from './catalogue.ts';
 import { fittingId, fittingName } from './fitting.ts';
+import { isObject } from './json.ts';
 import { defaultOutputLimit, withOutputLimit } from './output-limit.ts';
 import type { ProviderRequest } from './provider.ts';
-import { countOf, isObject } from './upstream.ts';
+import { countOf } from './upstream.ts';
 
 /** Thinking as the API signed it; it must come back word for word, where it stood in the answer. */
 export type ThinkingBlock =

@@ -7,6 +7,8 @@ import {
   type ThinkingBlock,
 } from './anthropic-request.ts';
 import { invalidAnswer } from './errors.ts';
+import type { ServerEvent } from './event-reader.ts';
+import { isObject, parseJson } from './json.ts';
 import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
 import { withHeaders } from './transport.ts';
 import {
@@ -16,7 +18,6 @@ import {
   createHiddenCount,
   type HiddenCount,
   isCut,
-  isObject,
   SDK_TIMEOUT_MS,
   settleFinish,
   wholeCalls,
@@ -67,14 +68,14 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
       const body = requestBody(request, options.name);
       // `post` is what `messages.create` calls, but that one prints warnings about old models.
-      const start = (): PromiseLike<AsyncIterable<StreamEvent>> =>
-        client.post<AsyncIterable<StreamEvent>>('/v1/messages', { body, stream: true, signal });
+      const start = (): Promise<Response> =>
+        client.post('/v1/messages', { body, stream: true, signal }).asResponse();
 
       const hidden = createHiddenCount(options);
       const blocks = new Map<number, Block>();
       let usage: AnthropicUsage = {};
       let stopReason: string | null = null;
-      for await (const event of chunksOf(start, options, signal)) {
+      for await (const event of chunksOf(start, eventOf, options, signal)) {
         const text = addToBlocks(blocks, event, hidden);
         if (text !== '') yield { type: 'text', text };
         const bytes = hidden.take();
@@ -101,6 +102,18 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
       };
     },
   };
+}
+
+/** @throws the SDK's error for one that a provider reports */
+function eventOf({ name, data }: ServerEvent): StreamEvent | null {
+  if (name === null || name === 'ping' || data === '') return null;
+  if (name === 'error') {
+    const body = parseJson(data);
+    throw new Anthropic.APIError(undefined, isObject(body) ? body : { message: data }, undefined, undefined);
+  }
+  const event: unknown = JSON.parse(data);
+  if (!isObject(event)) throw new TypeError('An event is not a JSON object.');
+  return event;
 }
 
 const FINISH_REASONS = new Map<string, FinishReason>([

@@ -1,8 +1,8 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import type { JsonObject } from '../../tenant-schema/store.ts';
 import { estimateTokens } from './estimate.ts';
+import { parseObject } from './json.ts';
 import type { Provider, ProviderEvent, ProviderRequest } from './provider.ts';
-import { parseObject } from './upstream.ts';
 
 type Reply = { text: string } | { call: { name: string; arguments: JsonObject } };
 

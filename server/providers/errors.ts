@@ -9,6 +9,7 @@ import {
   APIConnectionTimeoutError as OpenAiTimeoutError,
 } from 'openai';
 import { Fault, type FaultCode } from '../../tenant-schema/fault.ts';
+import { isObject } from './json.ts';
 import { retryAfterMs } from './transport.ts';
 
 /** Who is asked, and the key that must never show. */
@@ -133,9 +134,6 @@ function shownWords(body: unknown, apiKey: string | null): string {
     ? line
     : `${characters.slice(0, SHOWN_CHARACTERS_MAX).join('')}…`;
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A plain copy of an error and its causes: name, message, code and stack, the key cut out of each. */
 function wordsOf(error: unknown, apiKey: string | null, depth = 0): Error {

@@ -1,8 +1,8 @@
 import type { JsonObject, MessageDraft } from '../../tenant-schema/store.ts';
 import { type CallIdForm, fittingId, fittingName } from './fitting.ts';
+import { isObject } from './json.ts';
 import { withOutputLimit } from './output-limit.ts';
 import type { ProviderRequest } from './provider.ts';
-import { isObject } from './upstream.ts';
 
 /** What is kept of an answer for the same provider, by position: the turn may have replaced the calls' ids. */
 export interface OpenAiProviderData {

@@ -1,6 +1,8 @@
 import OpenAI from 'openai';
 import type { JsonObject, ProviderData } from '../../tenant-schema/store.ts';
 import { type Endpoint, failedAnswer, invalidAnswer } from './errors.ts';
+import type { ServerEvent } from './event-reader.ts';
+import { isObject, parseObject } from './json.ts';
 import { type OpenAiProviderData, type RequestForm, requestBody } from './openai-request.ts';
 import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
 import { withHeaders } from './transport.ts';
@@ -10,8 +12,6 @@ import {
   chunksOf,
   createHiddenCount,
   type HiddenCount,
-  isObject,
-  parseObject,
   SDK_TIMEOUT_MS,
   settleFinish,
   wholeCalls,
@@ -82,14 +82,14 @@ export function createOpenAi(options: OpenAiOptions): Provider {
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
       const body = requestBody(request, options);
       // `post` is what the SDK's typed methods call; here the body may hold what its types do not know.
-      const start = (): PromiseLike<AsyncIterable<Chunk>> =>
-        client.post<AsyncIterable<Chunk>>('/chat/completions', { body, stream: true, signal });
+      const start = (): Promise<Response> =>
+        client.post('/chat/completions', { body, stream: true, signal }).asResponse();
 
       const drafts: Draft[] = [];
       const hidden = createHiddenCount(options);
       let reasoning = '';
       let reason: string | null = null;
-      for await (const chunk of chunksOf(start, options, signal)) {
+      for await (const chunk of chunksOf(start, createChunkOf(), options, signal)) {
         const choice = chunk.choices?.[0];
         const text = textOf(choice?.delta);
         if (text !== '') yield { type: 'text', text };
@@ -117,6 +117,20 @@ export function createOpenAi(options: OpenAiOptions): Provider {
         providerData: keep(name, vendors, reasoning),
       };
     },
+  };
+}
+
+/** Reads the chunks of one answer. It throws the SDK's error for one that a provider reports. */
+function createChunkOf(): (event: ServerEvent) => Chunk | null {
+  let isDone = false;
+  return ({ data }) => {
+    isDone ||= data.startsWith('[DONE]');
+    // What is sent after the last word belongs to nobody.
+    if (isDone) return null;
+    const chunk: unknown = JSON.parse(data);
+    if (!isObject(chunk)) throw new TypeError('A chunk is not a JSON object.');
+    if (chunk.error) throw new OpenAI.APIError(undefined, chunk.error, undefined, undefined);
+    return chunk;
   };
 }
 

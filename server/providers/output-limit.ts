@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../tenant-schema/store.ts';
-import { countOf, isObject } from './upstream.ts';
+import { isObject } from './json.ts';
+import { countOf } from './upstream.ts';
 
 /**
  * The longest answer where nobody named a length. Every model there has been can write this many tokens, and it is

@@ -1,7 +1,9 @@
-import type { JsonObject, ToolCall } from '../../tenant-schema/store.ts';
+import type { ToolCall } from '../../tenant-schema/store.ts';
 import { type Endpoint, invalidAnswer, upstreamFault } from './errors.ts';
+import { EventReader, type ServerEvent } from './event-reader.ts';
+import { parseObject } from './json.ts';
 import type { FinishReason } from './provider.ts';
-import type { Fetch } from './transport.ts';
+import { exchangeOf, type Fetch } from './transport.ts';
 
 /** What an adapter needs to know of its provider. */
 export interface AdapterOptions extends Endpoint {
@@ -19,17 +21,34 @@ export interface AdapterOptions extends Endpoint {
 export const SDK_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
- * Starts a call and gives its chunks. Every error comes out as a `Fault`, but an abort as the signal's reason,
- * at once, and also where the SDK would end its stream in silence. Leaving the loop early ends the call.
+ * Starts a call and gives what its events say, each as soon as it has come. The SDKs send the request, and again where
+ * that is worth it, but the stream is read here: theirs has six layers of async iterators, and copies what is unread of
+ * a stream at every event.
+ *
+ * Every error comes out as a `Fault`, but an abort as the signal's reason, at once. Leaving the loop early ends the call.
+ * @param chunkOf what an event says, or null where that is nothing; whatever it throws means a broken answer, but an
+ *   SDK's error what the provider reported
  */
 export async function* chunksOf<Chunk>(
-  start: () => PromiseLike<AsyncIterable<Chunk>>,
+  start: () => PromiseLike<Response>,
+  chunkOf: (event: ServerEvent) => Chunk | null,
   endpoint: Endpoint,
   signal: AbortSignal,
 ): AsyncGenerator<Chunk, void, undefined> {
   signal.throwIfAborted();
   try {
-    yield* await untilAborted(start(), signal);
+    const exchange = exchangeOf(await untilAborted(start(), signal));
+    try {
+      const reader = new EventReader();
+      for (let piece = await exchange.read(); piece !== null; piece = await exchange.read()) {
+        for (const event of reader.read(piece)) {
+          const chunk = chunkOf(event);
+          if (chunk !== null) yield chunk;
+        }
+      }
+    } finally {
+      exchange.cancel();
+    }
   } catch (error) {
     signal.throwIfAborted();
     throw upstreamFault(error, endpoint);
@@ -126,18 +145,6 @@ export function wholeCalls<Draft extends CallDraft>(
 export function settleFinish(finishReason: FinishReason, callCount: number): FinishReason {
   if (finishReason === 'stop' && callCount > 0) return 'tool_calls';
   return finishReason === 'tool_calls' && callCount === 0 ? 'stop' : finishReason;
-}
-
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
-export function parseObject(text: string): JsonObject | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** No answer has so many tokens; sums of larger counts would not be exact. */
