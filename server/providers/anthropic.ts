@@ -6,12 +6,13 @@ import {
   requestBody,
   type ThinkingBlock,
 } from './anthropic-request.ts';
-import { invalidAnswer } from './errors.ts';
+import { type Endpoint, invalidAnswer } from './errors.ts';
 import type { ServerEvent } from './event-reader.ts';
 import { isObject, parseJson } from './json.ts';
-import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
-import { withHeaders } from './transport.ts';
+import type { FinishReason, ProviderEvent } from './provider.ts';
+import { fetchOver } from './transport.ts';
 import {
+  type Adapter,
   type AdapterOptions,
   type CallDraft,
   chunksOf,
@@ -48,10 +49,11 @@ type Block =
   | { textLength: number };
 
 /** Speaks Messages, always streamed. */
-export function createAnthropic(options: AdapterOptions & { apiKey: string }): Provider {
-  const { apiKey } = options;
+export function createAnthropic(options: AdapterOptions): Adapter {
+  const { name } = options;
   const client = new Anthropic({
-    apiKey,
+    // The SDK insists on a key; the one that is sent goes with the call.
+    apiKey: 'unused',
     // Null and false, for where nothing is given the SDK looks into the environment and its own files.
     authToken: null,
     webhookKey: null,
@@ -61,21 +63,23 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
     timeout: SDK_TIMEOUT_MS,
     // It would print the text of an event that it cannot parse.
     logLevel: 'off',
-    fetch: withHeaders(options.fetch, { 'x-api-key': apiKey }),
+    fetch: fetchOver(options.transport, ['anthropic-version', 'x-api-key']),
   });
 
-  return {
+  return ({ apiKey, isOwnKey = false }) => ({
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
-      const body = requestBody(request, options.name);
+      const endpoint: Endpoint = { name, apiKey, isOwnKey };
+      const body = requestBody(request, name);
+      const headers = { 'X-Api-Key': apiKey };
       // `post` is what `messages.create` calls, but that one prints warnings about old models.
       const start = (): Promise<Response> =>
-        client.post('/v1/messages', { body, stream: true, signal }).asResponse();
+        client.post('/v1/messages', { body, headers, stream: true, signal }).asResponse();
 
-      const hidden = createHiddenCount(options);
+      const hidden = createHiddenCount(endpoint);
       const blocks = new Map<number, Block>();
       let usage: AnthropicUsage = {};
       let stopReason: string | null = null;
-      for await (const event of chunksOf(start, eventOf, options, signal)) {
+      for await (const event of chunksOf(start, eventOf, endpoint, signal)) {
         const text = addToBlocks(blocks, event, hidden);
         if (text !== '') yield { type: 'text', text };
         const bytes = hidden.take();
@@ -87,21 +91,21 @@ export function createAnthropic(options: AdapterOptions & { apiKey: string }): P
           yield { type: 'usage', usage: fromAnthropic(usage) };
         }
       }
-      if (stopReason === null) throw invalidAnswer(options, 'The stream ended without a stop reason.');
+      if (stopReason === null) throw invalidAnswer(endpoint, 'The stream ended without a stop reason.');
 
       const cutOrWhole = FINISH_REASONS.get(stopReason) ?? 'stop';
       const drafts = [...blocks.values()].flatMap((block) =>
         'call' in block ? [settleInput(block.call)] : [],
       );
-      const calls = wholeCalls(drafts, cutOrWhole, options);
+      const calls = wholeCalls(drafts, cutOrWhole, endpoint);
       for (const { call } of calls) yield { type: 'tool_call', call };
       yield {
         type: 'end',
         finishReason: settleFinish(cutOrWhole, calls.length),
-        providerData: isCut(cutOrWhole) ? null : keep(options.name, [...blocks.values()]),
+        providerData: isCut(cutOrWhole) ? null : keep(name, [...blocks.values()]),
       };
     },
-  };
+  });
 }
 
 /** @throws the SDK's error for one that a provider reports */

@@ -4,9 +4,10 @@ import { type Endpoint, failedAnswer, invalidAnswer } from './errors.ts';
 import type { ServerEvent } from './event-reader.ts';
 import { isObject, parseObject } from './json.ts';
 import { type OpenAiProviderData, type RequestForm, requestBody } from './openai-request.ts';
-import type { FinishReason, Provider, ProviderEvent } from './provider.ts';
-import { withHeaders } from './transport.ts';
+import type { FinishReason, ProviderEvent } from './provider.ts';
+import { fetchOver } from './transport.ts';
 import {
+  type Adapter,
   type AdapterOptions,
   type CallDraft,
   chunksOf,
@@ -60,10 +61,10 @@ interface Draft extends CallDraft {
 }
 
 /** Speaks Chat Completions, always streamed: the first token is known and an abort has figures. */
-export function createOpenAi(options: OpenAiOptions): Provider {
-  const { name, apiKey } = options;
+export function createOpenAi(options: OpenAiOptions): Adapter {
+  const { name } = options;
   const client = new OpenAI({
-    // The SDK insists on a key; what is sent is said in the line with `withHeaders`.
+    // The SDK insists on a key; the one that is sent goes with the call.
     apiKey: 'unused',
     baseURL: options.baseUrl,
     // Null, for where nothing is given the SDK looks into the environment.
@@ -75,21 +76,24 @@ export function createOpenAi(options: OpenAiOptions): Provider {
     timeout: SDK_TIMEOUT_MS,
     // It would print the text of a chunk that it cannot parse.
     logLevel: 'off',
-    fetch: withHeaders(options.fetch, apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
+    fetch: fetchOver(options.transport, ['authorization']),
   });
 
-  return {
+  return ({ apiKey, isOwnKey = false }) => ({
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
+      const endpoint: Endpoint = { name, apiKey, isOwnKey };
       const body = requestBody(request, options);
+      // Null takes away what the SDK would send.
+      const headers = { Authorization: apiKey === null ? null : `Bearer ${apiKey}` };
       // `post` is what the SDK's typed methods call; here the body may hold what its types do not know.
       const start = (): Promise<Response> =>
-        client.post('/chat/completions', { body, stream: true, signal }).asResponse();
+        client.post('/chat/completions', { body, headers, stream: true, signal }).asResponse();
 
       const drafts: Draft[] = [];
-      const hidden = createHiddenCount(options);
+      const hidden = createHiddenCount(endpoint);
       let reasoning = '';
       let reason: string | null = null;
-      for await (const chunk of chunksOf(start, createChunkOf(), options, signal)) {
+      for await (const chunk of chunksOf(start, createChunkOf(), endpoint, signal)) {
         const choice = chunk.choices?.[0];
         const text = textOf(choice?.delta);
         if (text !== '') yield { type: 'text', text };
@@ -105,10 +109,10 @@ export function createOpenAi(options: OpenAiOptions): Provider {
         const usage = chunk.usage ?? choice?.usage;
         if (usage) yield { type: 'usage', usage: fromOpenAi(usage) };
       }
-      if (reason === null) throw invalidAnswer(options, 'The stream ended without a finish reason.');
+      if (reason === null) throw invalidAnswer(endpoint, 'The stream ended without a finish reason.');
 
-      const cutOrWhole = finishReasonOf(reason, options);
-      const calls = wholeCalls(drafts, cutOrWhole, options);
+      const cutOrWhole = finishReasonOf(reason, endpoint);
+      const calls = wholeCalls(drafts, cutOrWhole, endpoint);
       for (const { call } of calls) yield { type: 'tool_call', call };
       const vendors = calls.map(({ draft }) => draft.vendor);
       yield {
@@ -117,7 +121,7 @@ export function createOpenAi(options: OpenAiOptions): Provider {
         providerData: keep(name, vendors, reasoning),
       };
     },
-  };
+  });
 }
 
 /** Reads the chunks of one answer. It throws the SDK's error for one that a provider reports. */

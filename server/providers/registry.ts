@@ -5,6 +5,7 @@ import { createDemo } from './demo.ts';
 import { createOpenAi } from './openai.ts';
 import type { Provider } from './provider.ts';
 import type { Transport } from './transport.ts';
+import type { Adapter } from './upstream.ts';
 
 export interface ProviderEndpoint {
   apiKey: string | null;
@@ -26,8 +27,9 @@ export interface Providers {
   /** What a tenant is told where the provider is not ready: `provider_not_configured`, and where its key is put. */
   notReady(name: ProviderName): Fault;
   /**
-   * The provider's adapter, with the tenant's own key where it has one. With the operator's it is made once; with a
-   * tenant's it is made for this turn, for about 20 µs, so that no key is kept. @throws an `Error` where it is not ready
+   * The provider, with the tenant's own key where it has one. With the operator's it is made once; with a tenant's it is
+   * made for this turn, around a client that all keys share, so that no key is kept. @throws an `Error` where it is not
+   * ready
    */
   get(name: ProviderName, ownKey?: string | null): Provider;
 }
@@ -35,25 +37,26 @@ export interface Providers {
 /** Every provider of the catalogue over one transport. */
 export function createProviders(settings: ProviderSettings, transport: Transport): Providers {
   const { endpoints, retries, allowServerKeys = true } = settings;
+  const adapters = new Map<ProviderName, Adapter>();
+  /** With the operator's keys. */
   const made = new Map<ProviderName, Provider>();
   const serverKey = (name: ProviderName): string | null => (allowServerKeys ? endpoints[name].apiKey : null);
   const ready: Providers['ready'] = (name, ownKey = null) =>
     !PROVIDERS[name].needsKey || ownKey !== null || serverKey(name) !== null;
 
-  function make(name: ProviderName, ownKey: string | null): Provider {
+  function adapterOf(name: ProviderName): Adapter {
     const entry: ProviderEntry = PROVIDERS[name];
+    if (entry.baseUrl === null) return createDemo;
+    const baseUrl = endpoints[name].baseUrl ?? entry.baseUrl;
+    const options = { name, baseUrl, retries, transport };
+    return entry.wire === 'anthropic' ? createAnthropic(options) : createOpenAi({ ...entry, ...options });
+  }
+
+  function make(name: ProviderName, ownKey: string | null): Provider {
     if (!ready(name, ownKey)) throw new Error(`The provider "${name}" has no key.`);
-    if (entry.baseUrl === null) return createDemo();
-    const apiKey = ownKey ?? serverKey(name);
-    const options = {
-      name,
-      baseUrl: endpoints[name].baseUrl ?? entry.baseUrl,
-      retries,
-      fetch: transport.fetch,
-      isOwnKey: ownKey !== null,
-    };
-    if (entry.wire === 'anthropic') return createAnthropic({ ...options, apiKey: apiKey ?? '' });
-    return createOpenAi({ ...entry, ...options, apiKey });
+    const adapter = adapters.get(name) ?? adapterOf(name);
+    adapters.set(name, adapter);
+    return adapter({ apiKey: ownKey ?? serverKey(name), isOwnKey: ownKey !== null });
   }
 
   return {

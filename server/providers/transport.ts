@@ -4,8 +4,22 @@ import { type AnswerHeaders, Exchange } from './exchange.ts';
 /** A `fetch` as both SDKs call it: a URL, a method, `Headers`, a string body and a signal. */
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
+/** What is posted. */
+export interface Post {
+  url: string;
+  /** All that are sent, beside those of the connection. */
+  headers: Record<string, string>;
+  body: string;
+  /** Ends the call at once when aborted: whatever is waited for rejects with its reason. */
+  signal: AbortSignal | null;
+}
+
 export interface Transport {
-  fetch: Fetch;
+  /**
+   * Resolves with the answer's head, whatever its status; what comes after that of a proper answer is read with
+   * `exchangeOf`. @throws what kept it from coming
+   */
+  post(post: Post): Promise<Response>;
   /** Ends every connection, those in use too. */
   close(): Promise<void>;
 }
@@ -42,17 +56,11 @@ export function createTransport(options: TransportOptions): Transport {
     keepAliveTimeout: KEEP_ALIVE_MS,
   });
   return {
-    async fetch(input, init = {}) {
-      const { origin, pathname, search } = new URL(input instanceof Request ? input.url : input);
-      const call = {
-        origin,
-        path: pathname + search,
-        method: init.method === 'GET' ? 'GET' : 'POST',
-        headers: headersOf(init.headers),
-        body: textOf(init.body),
-      } as const;
+    async post({ url, headers, body, signal }) {
+      const { origin, pathname, search } = new URL(url);
       const exchange = await new Promise<Exchange>((resolve, reject) => {
-        agent.dispatch(call, new Exchange(init.signal ?? null, resolve, reject));
+        const call = { origin, path: pathname + search, method: 'POST', headers, body } as const;
+        agent.dispatch(call, new Exchange(signal, resolve, reject));
       });
       return exchange.status < 300 ? asResponse(new StreamedAnswer(exchange)) : failure(exchange);
     },
@@ -89,15 +97,6 @@ export function exchangeOf(response: Response): Exchange {
   const seen: Seen = response;
   if (seen instanceof StreamedAnswer) return seen.exchange;
   throw new TypeError('The answer was not brought by the transport.');
-}
-
-const headersOf = (headers: RequestInit['headers']): Record<string, string> =>
-  Object.fromEntries(headers instanceof Headers ? headers : new Headers(headers));
-
-function textOf(body: RequestInit['body']): string | null {
-  if (body === undefined || body === null) return null;
-  if (typeof body === 'string') return body;
-  throw new TypeError('The transport sends JSON text only.');
 }
 
 /** Reads the body of an error at once: the SDKs drop it unread when they try again, which would keep its connection. */
@@ -143,20 +142,29 @@ export function retryAfterMs(headers: Headers): number | null {
   return Number.isFinite(ms) ? Math.max(ms, 0) : null;
 }
 
-const HEADERS_SENT = ['accept', 'content-type', 'user-agent', 'anthropic-version'];
+/** What every wire format needs beside a key. */
+const HEADERS_SENT = ['accept', 'content-type', 'user-agent'];
 
 /**
- * A `fetch` which sends the headers that the wire formats need, the given ones, and no other: the SDKs add
- * some from environment variables that are meant for one provider only, and `Authorization` may be one of them.
+ * A `fetch` for an SDK, which sends the headers above, the named ones, and no other: the SDKs add some from environment
+ * variables that are meant for one provider only.
  */
-export const withHeaders =
-  (fetch: Fetch, own: Record<string, string>): Fetch =>
-  (input, init = {}) => {
+export function fetchOver(transport: Transport, names: string[]): Fetch {
+  const sent = [...HEADERS_SENT, ...names];
+  return (input, init = {}) => {
+    const { body, signal = null } = init;
+    if (typeof body !== 'string') throw new TypeError('The transport sends JSON text only.');
     const given = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
-    const headers = new Headers(own);
-    for (const name of HEADERS_SENT) {
+    const headers: Record<string, string> = {};
+    for (const name of sent) {
       const value = given.get(name);
-      if (value !== null) headers.set(name, value);
+      if (value !== null) headers[name] = value;
     }
-    return fetch(input, { ...init, headers });
+    return transport.post({
+      url: input instanceof Request ? input.url : String(input),
+      headers,
+      body,
+      signal,
+    });
   };
+}

@@ -2,17 +2,24 @@ import type { ToolCall } from '../../tenant-schema/store.ts';
 import { type Endpoint, invalidAnswer, upstreamFault } from './errors.ts';
 import { EventReader, type ServerEvent } from './event-reader.ts';
 import { parseObject } from './json.ts';
-import type { FinishReason } from './provider.ts';
-import { exchangeOf, type Fetch } from './transport.ts';
+import type { FinishReason, Provider } from './provider.ts';
+import { exchangeOf, type Transport } from './transport.ts';
 
 /** What an adapter needs to know of its provider. */
-export interface AdapterOptions extends Endpoint {
+export interface AdapterOptions {
+  name: string;
   /** As the SDK of the wire format wants it. */
   baseUrl: string;
   /** How often a failed attempt is repeated before the answer has begun. */
   retries: number;
-  fetch: Fetch;
+  transport: Transport;
 }
+
+/**
+ * Speaks with a provider for whoever's key is given. A client of an SDK costs about as much as a call, and a provider has
+ * one for all: the key goes with each call and is kept by nobody.
+ */
+export type Adapter = (key: Pick<Endpoint, 'apiKey' | 'isOwnKey'>) => Provider;
 
 /**
  * The SDKs' own limit on the time to an answer's head is put out of the way: the transport has one, with

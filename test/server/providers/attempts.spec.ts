@@ -103,7 +103,7 @@ describe('an answer that nobody reads', () => {
     const transport = createTransport({ connectTimeoutMs: 1_000, idleTimeoutMs: 5_000 });
     try {
       const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`;
-      const answer = exchangeOf(await transport.fetch(url, { method: 'POST', body: '{}' }));
+      const answer = exchangeOf(await transport.post({ url, headers: {}, body: '{}', signal: null }));
       // As many rounds as the whole answer would take.
       for (let round = 0; round < 1_000; round += 1) await nextRound();
       expect(isSent).to.equal(false);

@@ -258,7 +258,7 @@ for (const name of ['openai', 'anthropic'] as const) {
       });
       const watched: Transport = {
         ...rig.transport,
-        fetch: (input, init) => rig.transport.fetch(input, init).finally(onRefused),
+        post: (post) => rig.transport.post(post).finally(onRefused),
       };
       const provider = createProviders({ endpoints: endpointsAt(upstream), retries: 2 }, watched).get(name);
       const failed = failure(provider, ask(), abort.signal);
