@@ -19,7 +19,6 @@ import {
   createHiddenCount,
   type HiddenCount,
   isCut,
-  SDK_TIMEOUT_MS,
   settleFinish,
   wholeCalls,
 } from './upstream.ts';
@@ -51,6 +50,7 @@ type Block =
 /** Speaks Messages, always streamed. */
 export function createAnthropic(options: AdapterOptions): Adapter {
   const { name } = options;
+  const fetch = fetchOver(options.transport, ['anthropic-version', 'x-api-key']);
   const client = new Anthropic({
     // The SDK insists on a key; the one that is sent goes with the call.
     apiKey: 'unused',
@@ -60,11 +60,13 @@ export function createAnthropic(options: AdapterOptions): Adapter {
     openTelemetry: false,
     baseURL: options.baseUrl,
     maxRetries: options.retries,
-    timeout: SDK_TIMEOUT_MS,
     // It would print the text of an event that it cannot parse.
     logLevel: 'off',
-    fetch: fetchOver(options.transport, ['anthropic-version', 'x-api-key']),
+    fetch,
   });
+  // It would give each attempt a timer and a signal: the transport has limits of its own, with kinder causes, whoever
+  // asks has one for the whole, and the signal of the call is enough.
+  client.fetchWithTimeout = fetch;
 
   return ({ apiKey, isOwnKey = false }) => ({
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {

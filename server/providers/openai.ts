@@ -13,7 +13,6 @@ import {
   chunksOf,
   createHiddenCount,
   type HiddenCount,
-  SDK_TIMEOUT_MS,
   settleFinish,
   wholeCalls,
 } from './upstream.ts';
@@ -63,6 +62,7 @@ interface Draft extends CallDraft {
 /** Speaks Chat Completions, always streamed: the first token is known and an abort has figures. */
 export function createOpenAi(options: OpenAiOptions): Adapter {
   const { name } = options;
+  const fetch = fetchOver(options.transport, ['authorization']);
   const client = new OpenAI({
     // The SDK insists on a key; the one that is sent goes with the call.
     apiKey: 'unused',
@@ -73,11 +73,13 @@ export function createOpenAi(options: OpenAiOptions): Adapter {
     adminAPIKey: null,
     webhookSecret: null,
     maxRetries: options.retries,
-    timeout: SDK_TIMEOUT_MS,
     // It would print the text of a chunk that it cannot parse.
     logLevel: 'off',
-    fetch: fetchOver(options.transport, ['authorization']),
+    fetch,
   });
+  // It would give each attempt a timer and a signal: the transport has limits of its own, with kinder causes, whoever
+  // asks has one for the whole, and the signal of the call is enough.
+  client.fetchWithTimeout = fetch;
 
   return ({ apiKey, isOwnKey = false }) => ({
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {

@@ -22,12 +22,6 @@ export interface AdapterOptions {
 export type Adapter = (key: Pick<Endpoint, 'apiKey' | 'isOwnKey'>) => Provider;
 
 /**
- * The SDKs' own limit on the time to an answer's head is put out of the way: the transport has one, with
- * kinder causes, and whoever asks has one for the whole.
- */
-export const SDK_TIMEOUT_MS = 2 ** 31 - 1;
-
-/**
  * Starts a call and gives what its events say, each as soon as it has come. The SDKs send the request, and again where
  * that is worth it, but the stream is read here: theirs has six layers of async iterators, and copies what is unread of
  * a stream at every event.
