@@ -26,17 +26,23 @@ export function requestBody(request: ProviderRequest, form: RequestForm): JsonOb
   return {
     ...withOutputLimit(request.parameters, form.outputLimits, request.outputTokensMax),
     model: request.model,
-    messages: [
-      ...(request.system === '' ? [] : [{ role: 'system', content: request.system }]),
-      ...request.messages.flatMap((message, index) => [
-        ...(needsWord(request.messages[index - 1], message, form) ? [ASSISTANTS_WORD] : []),
-        ...wireMessage(message, form),
-      ]),
-    ],
+    messages: wireMessages(request, form),
     ...(request.tools.length === 0 ? {} : { tools: request.tools.map(wireTool) }),
     stream: true,
     ...(form.streamUsageOption ? { stream_options: { include_usage: true } } : {}),
   };
+}
+
+function wireMessages({ system, messages }: ProviderRequest, form: RequestForm): JsonObject[] {
+  const wire: JsonObject[] = system === '' ? [] : [{ role: 'system', content: system }];
+  let before: MessageDraft | undefined;
+  for (const message of messages) {
+    if (needsWord(before, message, form)) wire.push(ASSISTANTS_WORD);
+    const said = wireMessage(message, form);
+    if (said !== null) wire.push(said);
+    before = message;
+  }
+  return wire;
 }
 
 /** Stands between a cancelled call and the message that came instead of its result. */
@@ -54,36 +60,31 @@ const wireTool = (tool: ProviderRequest['tools'][number]): JsonObject => ({
   },
 });
 
-/** One message; none for an assistant's message without anything in it, which providers refuse. */
-function wireMessage(message: MessageDraft, form: RequestForm): JsonObject[] {
-  if (message.role === 'user') return [{ role: 'user', content: message.content }];
+/** Null for an assistant's message without anything in it, which providers refuse. */
+function wireMessage(message: MessageDraft, form: RequestForm): JsonObject | null {
+  if (message.role === 'user') return { role: 'user', content: message.content };
   if (message.role === 'tool') {
-    // The format has no field for `isError`, so that the content has to say it.
-    const id = fittingId(message.toolCallId, form.callIdForm);
-    return [
-      {
-        role: 'tool',
-        tool_call_id: id,
-        content: message.isError ? asError(message.content) : message.content,
-      },
-    ];
+    return {
+      role: 'tool',
+      tool_call_id: fittingId(message.toolCallId, form.callIdForm),
+      // The format has no field for `isError`, so that the content has to say it.
+      content: message.isError ? asError(message.content) : message.content,
+    };
   }
   const content = message.content || null;
-  if (message.toolCalls.length === 0) return content === null ? [] : [{ role: 'assistant', content }];
+  if (message.toolCalls.length === 0) return content === null ? null : { role: 'assistant', content };
   const { vendors, reasoning } = kept(message, form.name);
-  return [
-    {
-      role: 'assistant',
-      content,
-      ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
-      tool_calls: message.toolCalls.map((call, position) => ({
-        ...vendors[position],
-        id: fittingId(call.id, form.callIdForm),
-        type: 'function',
-        function: { name: fittingName(call.name), arguments: JSON.stringify(call.arguments) },
-      })),
-    },
-  ];
+  return {
+    role: 'assistant',
+    content,
+    ...(reasoning === undefined ? {} : { reasoning_content: reasoning }),
+    tool_calls: message.toolCalls.map((call, position) => ({
+      ...vendors[position],
+      id: fittingId(call.id, form.callIdForm),
+      type: 'function',
+      function: { name: fittingName(call.name), arguments: JSON.stringify(call.arguments) },
+    })),
+  };
 }
 
 function kept(
