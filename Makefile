@@ -23,7 +23,7 @@ dev: node_modules/.installed ## Serve from the sources and restart at each chang
 
 build: dist/.built dist/.console ## Compile the server and the console to dist/
 
-test: check restic ## Type-check, lint, run every test
+test: check restic dist/.console ## Type-check, lint, run every test
 	@NODE_ENV=test $(BIN)/mocha $(TEST_FLAGS) 'test/**/*.spec.ts'
 
 check: node_modules/.installed $(API_TYPES) ## Type-check and lint only
