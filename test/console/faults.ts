@@ -10,6 +10,7 @@ export interface FaultWatch {
 /** Chromium repeats in the console what the answers say already. */
 const REPEATED = /^Failed to load resource: /;
 /** The page gave up on a request by itself, as it does when it is left; or the answer is a download. */
+const SHOWN_TEXT_MAX = 2000;
 const OWN_CHOICE = 'net::ERR_ABORTED';
 
 /**
@@ -54,7 +55,8 @@ export function watchFaults(page: Page, origin: string, expected: readonly RegEx
         .locator('body')
         .innerText({ timeout: 1000 })
         .catch(() => '(no page)');
-      const message = [String(error), ...unexpected(), `At ${page.url()} the page shows:`, text].join('\n');
+      const seen = `At ${page.url()} the page shows:\n${text.slice(0, SHOWN_TEXT_MAX)}`;
+      const message = [String(error), ...unexpected(), seen].join('\n');
       throw new Error(message, { cause: error });
     },
   };
