@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core';
 import { loadConfig } from '../../server/config.ts';
 import {
+  request,
   startTestServer,
   type TestServer,
   type TestServerOptions,
@@ -23,6 +24,8 @@ export type Secret = { admin_token: string } | { api_key: string };
 export interface VisitOptions extends BrowserContextOptions {
   /** Who is signed in; by default nobody. */
   as?: Secret;
+  /** Where the console is; by default on the world's server. */
+  origin?: string;
   /** Faults that the test causes on purpose. Each must happen. */
   faults?: RegExp[];
 }
@@ -56,6 +59,8 @@ export function createWorld(options: TestServerOptions = {}): ConsoleWorld {
 
   const start = (more: TestServerOptions = {}): Promise<TestServer> =>
     startTestServer({
+      // Browser and server share the machine's cores here.
+      overloaded: () => false,
       ...options,
       ...more,
       env: {
@@ -99,9 +104,9 @@ export function createWorld(options: TestServerOptions = {}): ConsoleWorld {
         model_config: { provider: 'openai', model: 'gpt-4.1-mini' },
         ...content,
       }),
-    async visit(path, { as, faults = [], ...context }, script) {
+    async visit(path, { as, origin = server.url, faults = [], ...context }, script) {
       const place = await browser.newContext({
-        baseURL: server.url,
+        baseURL: origin,
         locale: 'en-GB',
         timezoneId: 'Europe/Berlin',
         reducedMotion: 'reduce',
@@ -110,15 +115,17 @@ export function createWorld(options: TestServerOptions = {}): ConsoleWorld {
       try {
         place.setDefaultTimeout(STEP_TIMEOUT_MS);
         const page = await place.newPage();
-        const watch = watchFaults(page, server.url, faults);
+        const watch = watchFaults(page, origin, faults);
         if (as !== undefined) {
-          const { status } = await server.fetch('/console/session', post(as)).then(async (reply) => {
-            const [pair = ''] = reply.headers.getSetCookie()[0]?.split(';') ?? [];
-            const [name = '', value = ''] = pair.split('=');
-            await place.addCookies([{ name, value, url: server.url, httpOnly: true, sameSite: 'Strict' }]);
-            return reply;
+          const reply = await request(`${origin}/console/session`, {
+            method: 'POST',
+            headers: { 'Content-Type': 'application/json' },
+            body: JSON.stringify(as),
           });
-          expect(status).to.equal(201);
+          expect(reply.status, reply.text).to.equal(201);
+          const [pair = ''] = reply.headers.getSetCookie()[0]?.split(';') ?? [];
+          const [name = '', value = ''] = pair.split('=');
+          await place.addCookies([{ name, value, url: origin, httpOnly: true, sameSite: 'Strict' }]);
           // What the page notes for itself when somebody signs in.
           await place.addInitScript("localStorage.setItem('nimblesite-signed-in', '1')");
         }
@@ -136,12 +143,6 @@ export function createWorld(options: TestServerOptions = {}): ConsoleWorld {
     },
   };
 }
-
-const post = (body: unknown): RequestInit => ({
-  method: 'POST',
-  headers: { 'Content-Type': 'application/json' },
-  body: JSON.stringify(body),
-});
 
 /** Waits until it is there. */
 export const shown = (place: Locator): Promise<void> => place.waitFor({ state: 'visible' });
