@@ -1,7 +1,14 @@
+import { execFileSync } from 'node:child_process';
 import { expect } from 'chai';
 import type { Page } from 'playwright-core';
 import { createGate } from '../support/upstream.ts';
 import { BROWSER_TIMEOUT_MS, createWorld, gone, shown } from './support.ts';
+
+/** What a shell makes of a curl command. */
+const argumentsOf = (command: string, env: Record<string, string>): string[] =>
+  execFileSync('sh', ['-c', `curl() { printf '%s\\0' "$@"; }\n${command}`], { env, encoding: 'utf8' })
+    .split('\0')
+    .slice(0, -1);
 
 describe('the playground', function () {
   this.timeout(BROWSER_TIMEOUT_MS);
@@ -119,7 +126,7 @@ describe('the playground', function () {
     });
   });
 
-  it("fills the prompt's variables in, and gives the turn as code that works when it is pasted", async () => {
+  it("fills the prompt's variables in, and gives the turn as code that can be pasted", async () => {
     const before = asked();
     await play({ system_prompt: 'The customer is on the {plan} plan.' }, async (page) => {
       await page.getByLabel('{plan}').fill('pro');
@@ -132,7 +139,13 @@ describe('the playground', function () {
       await page.getByRole('button', { name: 'Copy as curl' }).click();
       await shown(page.getByRole('button', { name: 'Copied' }));
       const curl = String(await page.evaluate('navigator.clipboard.readText()'));
-      expect(curl).to.include('/api/v1/chat/').and.to.include('"plan"');
+      const sent = argumentsOf(curl, { NIMBLESITE_API_KEY: 'nbs_key' });
+      expect(sent.join(' ')).to.match(/^-sS -N http:\/\/[\w.:]+\/api\/v1\/chat\/[\w-]+ /);
+      expect(sent).to.include('X-API-Key: nbs_key');
+      expect(JSON.parse(sent.at(-1) ?? '')).to.deep.include({
+        message: "It's 5 o'clock",
+        template_vars: { plan: 'pro' },
+      });
       await page.getByRole('tab', { name: 'TypeScript' }).click();
       expect(await page.getByLabel('The turn as TypeScript').innerText()).to.include('fetch(');
     });
