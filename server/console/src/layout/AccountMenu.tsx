@@ -13,7 +13,7 @@ export function AccountMenu() {
   const may =
     session.kind === 'operator' ? `Admin token, ${session.role}` : `API key: ${session.scopes.join(', ')}`;
   return (
-    <Popover position="bottom-end" width={220} trapFocus withinPortal={false}>
+    <Popover position="bottom-end" width={220} shadow="md" trapFocus withinPortal={false}>
       <Popover.Target>
         <Button variant="default" maw={180} aria-label={`Signed in as ${session.name}`}>
           {session.name}

@@ -16,6 +16,9 @@ export interface DayChartProps {
   height: number;
 }
 
+/** A chart without a legend is smaller by that, so that the charts beside each other have one base line. */
+const LEGEND_PX = 32;
+
 const dayName = new Intl.DateTimeFormat('en', { month: 'short', day: 'numeric', timeZone: 'UTC' });
 const nameOf = (day: string): string => dayName.format(new Date(`${day}T00:00:00Z`));
 
@@ -25,14 +28,14 @@ export default function DayChart({ label, data, series, format, height }: DayCha
     <figure aria-label={label} style={{ margin: 0 }}>
       <div aria-hidden="true">
         <BarChart
-          h={height}
+          h={series.length > 1 ? height : height - LEGEND_PX}
           data={data.map((row) => ({ ...row, day: nameOf(row.day) }))}
           dataKey="day"
           type="stacked"
           series={[...series]}
           valueFormatter={format}
           withLegend={series.length > 1}
-          legendProps={{ verticalAlign: 'bottom', height: 32 }}
+          legendProps={{ verticalAlign: 'bottom', height: LEGEND_PX }}
           tickLine="none"
           yAxisProps={{ width: 80, allowDecimals: true }}
           barChartProps={{ accessibilityLayer: false }}

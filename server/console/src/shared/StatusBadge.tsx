@@ -17,7 +17,8 @@ const COLORS: Record<string, string> = {
 /** A status in its own colour, told by its word too. */
 export function StatusBadge({ status }: { status: string }) {
   return (
-    <Badge variant="dot" color={COLORS[status] ?? 'gray'} tt="none" fw={500}>
+    // Never cut short: in a narrow table the word is all that there is.
+    <Badge variant="dot" color={COLORS[status] ?? 'gray'} tt="none" fw={500} miw="max-content">
       {status.replaceAll('_', ' ')}
     </Badge>
   );
