@@ -1,6 +1,6 @@
 # Everything a person needs is here: `make` or `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help start dev build test check bench bench-quick test-fuzz test-crash test-start test-workers restic clean
+.PHONY: help start dev build test check bench bench-quick test-fuzz test-crash test-start test-workers screenshots restic clean
 .SUFFIXES:
 
 BIN := node_modules/.bin
@@ -45,6 +45,9 @@ test-fuzz: node_modules/.installed ## Import thousands of damaged files (some mi
 
 test-start: node_modules/.installed ## Run "make start" in a fresh clone of the last commit
 	@NODE_ENV=test $(BIN)/mocha --timeout 900000 test/fresh-clone/make-start.ts
+
+screenshots: dist/.console ## Make the pictures of docs/img anew
+	@NODE_ENV=test $(BIN)/mocha --timeout 600000 test/console/screenshots.ts
 
 bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (a quarter of an hour; BENCH_SCALE=0.1 for a short run)
 	@node --import tsx bench/run.ts

@@ -55,11 +55,14 @@ const fontsConfig = (folder: string): string => `<?xml version="1.0"?>
   <dir>${folder}/fonts</dir>
   <dir>/usr/share/fonts</dir>
   <cachedir>${folder}/fonts-cache</cachedir>
-  <match target="pattern">
-    <edit name="family" mode="prepend" binding="strong"><string>Open Sans</string></edit>
-  </match>
+${preferring('sans-serif', 'Open Sans')}
+${preferring('system-ui', 'Open Sans')}
+${preferring('monospace', 'DejaVu Sans Mono')}
 </fontconfig>
 `;
+
+const preferring = (family: string, font: string): string =>
+  `  <alias binding="same"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`;
 
 /**
  * Starts a headless Chromium: the packaged one where it runs, else an installed Chrome or Chromium. The caller closes it.

@@ -60,7 +60,9 @@ describe("the tenant's configs in the console", function () {
     await world.visit(`/configs/${id}?tab=versions`, { as: tenant.secret }, async (page) => {
       await page.getByRole('button', { name: 'Compare version 1' }).click();
       const differences = page.getByRole('region', { name: 'Differences' });
-      expect(await differences.innerText()).to.match(/removed:\s*First words\.[\s\S]*added:\s*Second words\./);
+      expect(await differences.innerText()).to.match(
+        /removed:\s*First words\.[\s\S]*added:\s*Second words\./,
+      );
       await page.getByRole('button', { name: 'Roll back to version 1' }).click();
       await page.getByRole('dialog').getByRole('button', { name: 'Roll back', exact: true }).click();
       await shown(page.getByText('Version 3'));

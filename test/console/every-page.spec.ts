@@ -22,9 +22,14 @@ describe('every page of the console', function () {
   const world = createWorld({ clock });
   let seeded: Seeded;
   let axe: string;
+  /** The classes that the library's styles are about. */
+  let libraryClasses: string[];
 
   before(async () => {
-    axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+    const { resolve } = createRequire(import.meta.url);
+    axe = await readFile(resolve('axe-core/axe.min.js'), 'utf8');
+    const styles = await readFile(resolve('@mantine/core/styles.css'), 'utf8');
+    libraryClasses = [...new Set(styles.match(/\bm_[0-9a-z]+/g))];
     seeded = await seed(world, clock);
   });
 
@@ -53,7 +58,20 @@ describe('every page of the console', function () {
     expect(wide, `wider than ${PHONE.width} px`).to.deep.equal([]);
   }
 
+  /** The console takes the styles of the library's components one by one: none that it shows may be without. */
+  async function expectStyled(page: Page): Promise<void> {
+    const bare = await page.evaluate(`
+      const known = new Set(${JSON.stringify(libraryClasses)});
+      const styled = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).map((rule) => rule.cssText).join();
+      const used = new Set([...document.querySelectorAll('[class]')].flatMap((element) => [...element.classList]));
+      [...used].filter((name) => known.has(name) && !styled.includes(name))
+        .map((name) => document.querySelector('.' + name).className)
+    `);
+    expect(bare, 'components without their styles').to.deep.equal([]);
+  }
+
   const check = async (page: Page): Promise<void> => {
+    await expectStyled(page);
     await expectAccessible(page, 'light');
     await page.emulateMedia({ colorScheme: 'dark' });
     await page.setViewportSize(PHONE);

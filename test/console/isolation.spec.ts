@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { allEndpoints } from '../../server/endpoints/index.ts';
 import type { Json, TestTenant } from '../support/http.ts';
+import { settled } from './pages.ts';
 import { BROWSER_TIMEOUT_MS, createWorld, shown } from './support.ts';
 
 const MARK = 'Only-Of-The-Other';
@@ -86,9 +87,8 @@ describe('a tenant who is signed in to the console', function () {
       async (page) => {
         for (const path of [...paths, ...operators]) {
           await page.goto(`/console${path}`);
-          await page.getByRole('heading', { level: 1 }).waitFor();
+          await settled(page);
           if (operators.includes(path)) await shown(page.getByText('There is no such page'));
-          await page.waitForLoadState('networkidle');
           expect(await page.content(), path).to.not.include(MARK);
         }
       },

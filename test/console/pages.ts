@@ -16,27 +16,61 @@ const clickButton = (name: string) => async (page: Page) => {
   await shown(page.getByRole('dialog'));
 };
 
+async function makeKey(page: Page): Promise<void> {
+  await clickButton('New key')(page);
+  await page.getByRole('dialog').getByLabel('Name').fill('nightly job');
+  await page.getByRole('button', { name: 'Make it' }).click();
+  await shown(page.getByTestId('secret'));
+}
+
 const tenantTab = (tab: string): ConsolePage => ({
   name: `tenant-${tab}`,
   path: ({ tenant }) => `/tenants/${tenant.id}?tab=${tab}`,
 });
 
+export const SIGN_IN: ConsolePage = { name: 'sign-in', path: () => '/' };
+
 export const OPERATOR_PAGES: readonly ConsolePage[] = [
+  // First, before the sign-ins of the others are all that it shows.
+  { name: 'audit', path: () => '/audit' },
   { name: 'overview', path: () => '/overview' },
+  {
+    name: 'account',
+    path: () => '/overview',
+    open: (page) => page.getByRole('button', { name: /^Signed in as/ }).click(),
+  },
   { name: 'tenants', path: () => '/tenants' },
   { name: 'new-tenant', path: () => '/tenants', open: clickButton('New tenant') },
   { name: 'import', path: () => '/tenants', open: clickButton('Import') },
   { name: 'trash', path: () => '/tenants?status=deleted' },
   ...['usage', 'limits', 'keys', 'providers', 'backups', 'settings'].map(tenantTab),
+  {
+    name: 'rotate',
+    path: ({ tenant }) => `/tenants/${tenant.id}?tab=keys`,
+    open: clickButton('Rotate website'),
+  },
+  { name: 'secret', path: ({ tenant }) => `/tenants/${tenant.id}?tab=keys`, open: makeKey },
   { name: 'fleet', path: () => '/fleet' },
-  { name: 'audit', path: () => '/audit' },
 ];
 
+/** Asks for an order, answers the tool call and waits for the end of the answer. */
+async function talk(page: Page): Promise<void> {
+  await page.getByLabel('{plan}').fill('pro');
+  await page.getByRole('textbox', { name: 'Message' }).fill('Where is my order 4711?');
+  await page.keyboard.press('Enter');
+  await page
+    .getByLabel('Result of get_order')
+    .fill('{"number": 4711, "status": "shipped", "carrier": "DHL"}');
+  await page.getByRole('button', { name: 'Send results' }).click();
+  await page
+    .getByText(/tokens in, /)
+    .nth(1)
+    .waitFor();
+}
+
 export const TENANT_PAGES: readonly ConsolePage[] = [
-  {
-    name: 'playground',
-    path: ({ waitingId, configId }) => `/playground?config=${configId}&conversation=${waitingId}`,
-  },
+  { name: 'playground', path: ({ configId }) => `/playground?config=${configId}`, open: talk },
+  { name: 'tool-call', path: ({ waitingId }) => `/playground?conversation=${waitingId}` },
   { name: 'configs', path: () => '/configs' },
   { name: 'new-config', path: () => '/configs/new' },
   { name: 'config', path: ({ configId }) => `/configs/${configId}` },

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { type Clock, systemClock } from '../../tenant-schema/clock.ts';
 import type { Client, Json, TestTenant } from '../support/http.ts';
-import type { Answer } from '../support/upstream.ts';
+import type { Answer, UpstreamRequest } from '../support/upstream.ts';
 import type { ConsoleWorld } from './support.ts';
 
 const DAY_MS = 86_400_000;
@@ -11,6 +11,8 @@ const HISTORY_DAYS = 21;
 export interface PastClock extends Clock {
   /** @param days how long ago "now" is; never more than before */
   set(days: number): void;
+  /** Lets time pass, up to the present. */
+  pass(ms: number): void;
 }
 
 /** Begins so long ago that there is a history to be made. */
@@ -22,6 +24,9 @@ export function createPastClock(): PastClock {
     monotonic: () => systemClock.monotonic() + HISTORY_DAYS * DAY_MS - behindMs,
     set(days) {
       behindMs = days * DAY_MS;
+    },
+    pass(ms) {
+      behindMs = Math.max(0, behindMs - ms);
     },
   };
 }
@@ -46,11 +51,9 @@ const CUSTOMERS = [
   ['Wide World Wines', 0],
 ] as const;
 
+const TURNS_A_DAY_MAX = 8;
+
 const TALK = [
-  [
-    'Where is my order 4711?',
-    'It left our warehouse this morning and should be with you tomorrow before noon.',
-  ],
   [
     'Can I change the delivery address?',
     'Yes, until the parcel is handed over. Which address should it go to?',
@@ -61,6 +64,8 @@ const TALK = [
   ],
   ['Do you ship to Norway?', 'We do. It takes three to five working days, and customs are already paid.'],
 ] as const;
+
+const SHIPPED = 'It left our warehouse this morning and should be with you tomorrow before noon.';
 
 const ORDER_TOOL = {
   name: 'get_order',
@@ -82,36 +87,45 @@ const made = async (reply: Promise<{ status: number; text: string; body: Json }>
   return body;
 };
 
+/** Says what a model would, and takes as long as one would; of an order it asks a tool first. */
+function answerTo(clock: PastClock): (request: UpstreamRequest) => Answer {
+  let turns = 0;
+  return ({ body: { messages } }) => {
+    turns += 1;
+    clock.pass(600 + ((turns * 531) % 1900));
+    const usage = { input: 900 + ((turns * 377) % 2600), output: 180 + ((turns * 91) % 700) };
+    const last = Array.isArray(messages) ? messages.at(-1) : undefined;
+    const order = /order (\d+)/.exec(String(last?.content))?.[1];
+    if (last?.role === 'user' && order !== undefined) {
+      return { toolCalls: [{ name: 'get_order', arguments: { number: Number(order) } }], usage };
+    }
+    if (last?.role === 'tool') return { text: SHIPPED.split(/(?= )/), usage };
+    if (turns % 23 === 0) return { status: 400, errorMessage: 'The model is not there.' };
+    const [, answer] = TALK.find(([question]) => question === last?.content) ?? TALK[0];
+    return { text: answer.split(/(?= )/), usage };
+  };
+}
+
 /** A server that has been at work for three weeks, with a bit of everything. Leaves the clock at the present. */
 export async function seed(world: ConsoleWorld, clock: PastClock): Promise<Seeded> {
   const { admin } = world.server;
-  let turns = 0;
-  world.upstream.respond((): Answer => {
-    turns += 1;
-    const [, answer] = TALK[turns % TALK.length] ?? TALK[0];
-    const usage = { input: 900 + ((turns * 377) % 2600), output: 180 + ((turns * 91) % 700) };
-    return turns % 17 === 0
-      ? { status: 400, errorMessage: 'The model is not there.' }
-      : { text: [answer], usage };
-  });
-
-  const customers = await Promise.all(
-    CUSTOMERS.map(async ([name, busy]) => {
-      const tenant = await world.tenant(name);
-      return { busy, tenant, config: await world.config(tenant, SUPPORT) };
-    }),
-  );
+  world.upstream.respond(answerTo(clock));
+  const customers: { busy: number; tenant: TestTenant; config: string }[] = [];
+  for (const [index, [name, busy]] of CUSTOMERS.entries()) {
+    clock.set(HISTORY_DAYS - 0.07 * index);
+    const tenant = await world.tenant(name);
+    customers.push({ busy, tenant, config: await world.config(tenant, SUPPORT) });
+  }
   const [first] = customers;
   if (first === undefined) throw new Error('no customers');
   const { tenant, config: configId } = first;
 
   for (let day = HISTORY_DAYS - 1; day >= 0; day -= 1) {
-    clock.set(day);
-    await Promise.all(
-      customers.map(({ busy, tenant: { client }, config }) =>
-        talk(client, config, (busy * (2 + ((day * 5) % 4))) >> 1, day),
-      ),
-    );
+    for (let turn = 0; turn < TURNS_A_DAY_MAX; turn += 1) {
+      clock.set(day + 0.4 - 0.05 * turn);
+      const talking = customers.filter(({ busy }) => turn < (busy * (2 + ((day * 5) % 4))) >> 1);
+      await Promise.all(talking.map(({ tenant: { client }, config }) => talk(client, config, turn, day)));
+    }
     if (day === 12) await changeConfigs(tenant.client, configId);
     if (day === 9)
       await runTenants(
@@ -120,14 +134,14 @@ export async function seed(world: ConsoleWorld, clock: PastClock): Promise<Seede
       );
     if (day === 1) await made(admin.post(`/api/v1/admin/tenants/${tenant.id}/backups`, {}));
   }
-  return { tenant, configId, ...(await converse(world, tenant.client, configId)) };
+  const talked = await converse(tenant.client, configId);
+  clock.set(0);
+  return { tenant, configId, ...talked };
 }
 
-async function talk(client: Client, configId: string, turns: number, day: number): Promise<void> {
-  for (let turn = 0; turn < turns; turn += 1) {
-    const [message] = TALK[(turn + day) % TALK.length] ?? TALK[0];
-    await client.chat(configId, { message, user: `u-${17 + ((turn * 7 + day) % 30)}` });
-  }
+async function talk(client: Client, configId: string, turn: number, day: number): Promise<void> {
+  const [message] = TALK[(turn + day) % TALK.length] ?? TALK[0];
+  await client.chat(configId, { message, user: `u-${17 + ((turn * 7 + day) % 30)}` });
 }
 
 /** Versions to be compared, and further configs. */
@@ -172,26 +186,18 @@ async function runTenants(admin: Client, tenants: TestTenant[]): Promise<void> {
 
 /** Conversations of today: one with a tool call that was answered, one with a call that is open. */
 async function converse(
-  { upstream }: ConsoleWorld,
   client: Client,
   configId: string,
 ): Promise<Pick<Seeded, 'conversationId' | 'waitingId' | 'logId'>> {
-  const call = {
-    toolCalls: [{ name: 'get_order', arguments: { number: 4711 } }],
-    usage: { input: 1480, output: 32 },
-  };
   const template_vars = { plan: 'pro' };
-  upstream.script(call, { text: [TALK[0][1]], usage: { input: 1560, output: 64, cached: 1024 } }, call);
-  const asked = await made(
-    client.chat(configId, { message: TALK[0][0], template_vars, user: 'ada@example.com' }),
-  );
+  const ask = { message: 'Where is my order 4711?', template_vars, user: 'ada@example.com' };
+  const asked = await made(client.chat(configId, ask));
   const [open] = asked.tool_calls as { id: string }[];
   const conversation_id = String(asked.conversation_id);
   const result = { tool_call_id: open?.id, content: { number: 4711, status: 'shipped', carrier: 'DHL' } };
   await made(client.chat(configId, { conversation_id, tool_results: [result], template_vars }));
-  const waiting = await made(
-    client.chat(configId, { message: 'And order 4712?', template_vars, user: 'grace@example.com' }),
-  );
+  const later = { message: 'And my order 4712?', template_vars, user: 'grace@example.com' };
+  const waiting = await made(client.chat(configId, later));
   const { body } = await client.get(`/api/v1/logs?conversation_id=${conversation_id}`);
   const [log] = body.data as { id: string }[];
   return {
