@@ -31,8 +31,8 @@ export interface Rig {
   provider(name: ProviderName, retries?: number): Provider;
 }
 
-/** Providers over a transport of their own, which the caller closes. */
-export function rigFor(upstream: Upstream, idleTimeoutMs = 5_000): Rig {
+/** Providers over a transport of their own, which the caller closes. It outlasts any test that waits for a connection to close. */
+export function rigFor(upstream: Upstream, idleTimeoutMs = 60_000): Rig {
   const transport = createTransport({ connectTimeoutMs: 2_000, idleTimeoutMs });
   return {
     transport,
