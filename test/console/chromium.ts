@@ -48,21 +48,22 @@ async function unpackChromium(): Promise<string> {
   return unpacked;
 }
 
-/** One font everywhere, so that a page looks and breaks the same on each machine; others only for what it lacks. */
+/**
+ * One font everywhere, so that a page looks and breaks the same on each machine. For what it lacks, letters of one width
+ * and some signs, the one that most machines have.
+ */
 const fontsConfig = (folder: string): string => `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
   <dir>${folder}/fonts</dir>
-  <dir>/usr/share/fonts</dir>
+  <dir>/usr/share/fonts/truetype/dejavu</dir>
   <cachedir>${folder}/fonts-cache</cachedir>
-${preferring('sans-serif', 'Open Sans')}
-${preferring('system-ui', 'Open Sans')}
-${preferring('monospace', 'DejaVu Sans Mono')}
+  <alias binding="same"><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
+  <match target="pattern">
+    <edit name="family" mode="append_last"><string>Open Sans</string></edit>
+  </match>
 </fontconfig>
 `;
-
-const preferring = (family: string, font: string): string =>
-  `  <alias binding="same"><family>${family}</family><prefer><family>${font}</family></prefer></alias>`;
 
 /**
  * Starts a headless Chromium: the packaged one where it runs, else an installed Chrome or Chromium. The caller closes it.

@@ -47,6 +47,14 @@ describe('a tenant who is signed in to the console', function () {
     const { secret } = await world.tenant('Curious');
     const tried = addresses();
     expect(tried.length).to.be.greaterThan(40);
+    // Whose it is sees it there, or the test would look for nothing.
+    const seen = await Promise.all(
+      tried.map(({ path }) =>
+        fetch(`${world.server.url}${path}`, { headers: { 'X-API-Key': other.apiKey } }),
+      ),
+    );
+    const texts = await Promise.all(seen.map((response) => response.text()));
+    expect(texts.filter((text) => text.includes(MARK)).length).to.be.greaterThan(5);
     await world.visit('/usage', { as: secret, faults: [/^40[134] GET /] }, async (page) => {
       const answers = (await page.evaluate(`
         Promise.all(${JSON.stringify(tried.map(({ path }) => path))}.map(async (path) => {
@@ -80,6 +88,9 @@ describe('a tenant who is signed in to the console', function () {
       `/logs?log=${log}`,
       `/logs?config=${config}&conversation=${conversation}`,
     ];
+    await world.visit(`/conversations/${conversation}`, { as: { api_key: other.apiKey } }, async (page) => {
+      await shown(page.getByText(MARK).first());
+    });
     const operators = ['/overview', '/tenants', `/tenants/${tenant}?tab=keys`, '/fleet', '/audit'];
     await world.visit(
       '/',

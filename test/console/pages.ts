@@ -31,8 +31,6 @@ const tenantTab = (tab: string): ConsolePage => ({
 export const SIGN_IN: ConsolePage = { name: 'sign-in', path: () => '/' };
 
 export const OPERATOR_PAGES: readonly ConsolePage[] = [
-  // First, before the sign-ins of the others are all that it shows.
-  { name: 'audit', path: () => '/audit' },
   { name: 'overview', path: () => '/overview' },
   {
     name: 'account',
@@ -51,6 +49,8 @@ export const OPERATOR_PAGES: readonly ConsolePage[] = [
   },
   { name: 'secret', path: ({ tenant }) => `/tenants/${tenant.id}?tab=keys`, open: makeKey },
   { name: 'fleet', path: () => '/fleet' },
+  // Without today, when nothing but sign-ins happened.
+  { name: 'audit', path: ({ today }) => `/audit?until=${today}` },
 ];
 
 /** Asks for an order, answers the tool call and waits for the end of the answer. */
@@ -74,7 +74,14 @@ export const TENANT_PAGES: readonly ConsolePage[] = [
   { name: 'configs', path: () => '/configs' },
   { name: 'new-config', path: () => '/configs/new' },
   { name: 'config', path: ({ configId }) => `/configs/${configId}` },
-  { name: 'versions', path: ({ configId }) => `/configs/${configId}?tab=versions` },
+  {
+    name: 'versions',
+    path: ({ configId }) => `/configs/${configId}?tab=versions`,
+    open: async (page) => {
+      await page.getByRole('button', { name: 'Compare version 1' }).click();
+      await shown(page.getByRole('region', { name: 'Differences' }));
+    },
+  },
   { name: 'conversations', path: () => '/conversations' },
   { name: 'conversation', path: ({ conversationId }) => `/conversations/${conversationId}` },
   { name: 'logs', path: () => '/logs' },

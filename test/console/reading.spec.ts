@@ -32,7 +32,7 @@ describe('what a tenant reads in the console', function () {
       await page.getByLabel('Status').selectOption('');
       await page.waitForURL((url) => url.search === '?user=grace');
       await page.reload();
-      await shown(rows.nth(1));
+      await shown(rows.getByText('grace'));
       expect(await rows.count()).to.equal(2);
       expect(await page.getByRole('searchbox', { name: 'User' }).inputValue()).to.equal('grace');
 

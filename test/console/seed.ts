@@ -39,6 +39,8 @@ export interface Seeded {
   conversationId: string;
   waitingId: string;
   logId: string;
+  /** The day, as in an address. */
+  today: string;
 }
 
 /** How much each customer talks: turns a day, on some days. */
@@ -136,7 +138,7 @@ export async function seed(world: ConsoleWorld, clock: PastClock): Promise<Seede
   }
   const talked = await converse(tenant.client, configId);
   clock.set(0);
-  return { tenant, configId, ...talked };
+  return { tenant, configId, ...talked, today: new Date(clock.now()).toISOString().slice(0, 10) };
 }
 
 async function talk(client: Client, configId: string, turn: number, day: number): Promise<void> {

@@ -44,7 +44,7 @@ describe('the sign-in of the console', function () {
       await shown(left.getByRole('heading', { level: 1, name: 'Fleet' }));
       await world.visit('/', { as, faults: [/^401 GET/] }, async (page) => {
         await page.getByRole('button', { name: 'Signed in as admin' }).click();
-        await page.getByRole('menuitem', { name: 'Sign out everywhere' }).click();
+        await page.getByRole('button', { name: 'Sign out everywhere' }).click();
         await shown(page.getByRole('heading', { name: 'Sign in' }));
         expect(await page.evaluate("fetch('/api/v1/admin/stats').then(({ status }) => status)")).to.equal(
           401,
