@@ -21,6 +21,7 @@ import { createLog } from './telemetry/log.ts';
 import { watchLoopDelay } from './telemetry/loop-delay.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { type Answers, type Channel, openChannel } from './workers/channel.ts';
+import { createGivenUp } from './workers/given-up.ts';
 import type { ToFirst, ToWorker, WorkerStart } from './workers/questions.ts';
 
 // A worker: turns, and what else is read and written in a tenant's own file. The first process has started it, gives it
@@ -158,9 +159,9 @@ async function startWork(
   listener.serve(app, createForward(workerEndpoints, start.socketPath, ids));
   lifecycle.state = 'ready';
 
-  /** Tenants whose file this process keeps closed, and how to end that. */
-  const held = new Map<string, () => void>();
-  const paused = new Map<string, () => void>();
+  /** Tenants whose file this process keeps closed, and those whose turns it keeps from beginning. */
+  const held = createGivenUp();
+  const paused = createGivenUp();
 
   return {
     take: servesGivenConnections(listener.server),
@@ -175,7 +176,7 @@ async function startWork(
 
     async hold({ tenantId }) {
       try {
-        held.set(tenantId, await engine.letGo(tenantId));
+        await held.giveUp(tenantId, engine.letGo(tenantId));
       } catch (error) {
         if (lifecycle.state !== 'draining') throw error;
         // Every file is being closed for good; the end of this process says when that is done.
@@ -184,24 +185,21 @@ async function startWork(
       await tell();
       return null;
     },
-    release({ tenantId }) {
-      held.get(tenantId)?.();
-      held.delete(tenantId);
+    async release({ tenantId }) {
+      await held.takeBack(tenantId);
       return null;
     },
 
-    pause: ({ tenantId, code, message }) =>
-      new Promise((resolve, reject) => {
-        const untilResumed = (): Promise<void> =>
-          new Promise((resume) => {
-            paused.set(tenantId, resume);
-            resolve(null);
-          });
+    async pause({ tenantId, code, message }) {
+      const pausing = new Promise<() => void>((resolve, reject) => {
+        const untilResumed = () => new Promise<void>((resume) => resolve(resume));
         agent.paused(tenantId, new Fault(code, message), untilResumed).catch(reject);
-      }),
-    resume({ tenantId }) {
-      paused.get(tenantId)?.();
-      paused.delete(tenantId);
+      });
+      await paused.giveUp(tenantId, pausing);
+      return null;
+    },
+    async resume({ tenantId }) {
+      await paused.takeBack(tenantId);
       return null;
     },
 
