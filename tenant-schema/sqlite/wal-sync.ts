@@ -38,7 +38,7 @@ export class WalSync {
   readonly #path: string;
   readonly #syncFile: SyncFile;
   readonly #onFailure: WalSyncOptions['onFailure'];
-  #descriptor: number | null = null;
+  #descriptor: number | null;
   #folderIsDue: boolean;
   /** Commits so far that somebody waits for, how many of them the sync under way covers, and how many are on the disk. */
   #promised = 0;
@@ -48,9 +48,15 @@ export class WalSync {
   #next: Promise<void> | null = null;
   #failure: WalSyncError | null = null;
 
-  /** @param path of the `-wal`. SQLite locks nothing in it, so that it may be opened beside it. */
+  /**
+   * @param path of the `-wal`, which is there while SQLite has its database open. SQLite locks nothing in it, so that it
+   *   may be opened beside it.
+   */
   constructor(path: string, options: WalSyncOptions) {
     this.#path = path;
+    // Before anything is committed. Of what the disk does not take, the system tells each descriptor that was open then,
+    // and a later one only where nobody has heard of it; what SQLite hears at its own checkpoints it keeps to itself.
+    this.#descriptor = openSync(path, 'r');
     this.#folderIsDue = options.folderIsDue;
     this.#onFailure = options.onFailure;
     this.#syncFile = options.syncFile ?? syncData;
@@ -94,8 +100,7 @@ export class WalSync {
   async #run(): Promise<void> {
     try {
       this.requireTrust();
-      // SQLite keeps the file as long as it has the database open; there is none before its first commit.
-      this.#descriptor ??= openSync(this.#path, 'r');
+      if (this.#descriptor === null) throw new Error('It is closed.');
       this.#covered = this.#promised;
       await this.#syncFile(this.#descriptor, this.#path);
       if (this.#folderIsDue) await this.#syncFolder(dirname(this.#path));

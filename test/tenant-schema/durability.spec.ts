@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -25,9 +25,12 @@ class Disk {
   /** What of each `-wal` a power cut would leave: what was in it when the last sync that has ended began. */
   readonly onDisk = new Map<string, Buffer>();
   begun = 0;
+  /** Of the last sync. */
+  descriptor: number | null = null;
 
-  readonly sync: NonNullable<EngineOptions['syncFile']> = (_descriptor, path) => {
+  readonly sync: NonNullable<EngineOptions['syncFile']> = (descriptor, path) => {
     this.begun += 1;
+    this.descriptor = descriptor;
     const content = path.endsWith('-wal') ? readFileSync(path) : null;
     return new Promise((resolve, reject) => {
       const end = (error?: Error): void => {
@@ -195,6 +198,25 @@ describe('what a tenant is told of as done', () => {
 
   describe('where the disk does not take it', () => {
     const broken = new Error('EIO');
+
+    it('is synced through a descriptor that was open before it was written, which no failure escapes', async () => {
+      await disk.during(world.engine.close());
+      world = world.restart();
+      const openWals = (): string[] =>
+        readdirSync('/proc/self/fd').filter((descriptor) => {
+          const path = `/proc/self/fd/${descriptor}`;
+          return existsSync(path) && readlinkSync(path) === join(world.folder, `${id}.db-wal`);
+        });
+      await world.engine.use(id, names);
+      const before = openWals();
+      const write = watch(addConfig('a'));
+      await setImmediate();
+      expect(before).to.include(String(disk.descriptor));
+      disk.end();
+      await write.answer;
+      await world.engine.close();
+      expect(openWals()).to.deep.equal([]);
+    });
 
     it('is refused to all who wait, and the file goes on when all of it was written anew', async () => {
       const first = watch(addConfig('a'));
