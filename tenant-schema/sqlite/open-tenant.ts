@@ -72,6 +72,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         requireLatest(file, parts.migrations);
       },
     });
+    let wal: WalSync | null = null;
     try {
       const owner = db.prepare('SELECT id FROM tenant').pluck().get();
       if (owner !== id) throw new Error(`${path} belongs to tenant ${String(owner)}.`);
@@ -83,44 +84,66 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         distrusted.add(id);
         log.warn({ tenant_id: id, err: error }, 'tenant file closed: the disk does not take what is written');
       };
-      const wal =
-        parts.durability === 'full'
-          ? new WalSync(walPath, { folderIsDue: hasWal, onFailure, syncFile: parts.syncFile })
-          : null;
+      if (parts.durability === 'full') {
+        wal = new WalSync(walPath, { folderIsDue: hasWal, onFailure, syncFile: parts.syncFile });
+      }
+      const sync = wal;
       const context = createContext(db, {
         ...parts,
         storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
         onUsage: (usage) => parts.onUsage(id, usage),
-        ...(wal && { onPromise: () => wal.promise() }),
+        ...(sync && { onPromise: () => sync.promise() }),
       });
       const store = createStore(context);
       store.closeDeadTurns();
       if (parts.isShared) db.pragma(`busy_timeout = ${SHARED_BUSY_MS}`);
+      const hasForeign = sync && parts.isShared ? foreignCommits(db) : () => false;
+      /** @param mayHaveRead false where it gives out nothing but what it has written, or promised */
+      const settle = (mayHaveRead: boolean): Promise<void> | null => {
+        if (mayHaveRead && hasForeign()) sync?.promise();
+        return sync?.settled() ?? null;
+      };
       return {
         use(work) {
-          wal?.requireTrust();
+          sync?.requireTrust();
+          const before = context.commits();
           const result = work(store);
-          if (result instanceof Promise) return settleAfter(result, wal);
-          const settled = wal?.settled();
+          if (result instanceof Promise) return settleAfter(result, () => settle(true));
+          const settled = settle(context.commits() === before);
           return settled ? settled.then(() => result) : result;
         },
         commits: context.commits,
         close() {
-          wal?.close();
+          sync?.close();
           closeTenant(id, db);
         },
       };
     } catch (error) {
+      wal?.close();
       closeTenant(id, db);
       throw error;
     }
   };
 }
 
-async function settleAfter<T>(work: Promise<T>, wal: WalSync | null): Promise<T> {
+async function settleAfter<T>(work: Promise<T>, settle: () => Promise<void> | null): Promise<T> {
   const result = await work;
-  await wal?.settled();
+  await settle();
   return result;
+}
+
+/**
+ * Tells whether other processes have committed since it was last asked. What they have may not be on the disk yet: SQLite
+ * shows a commit before their sync.
+ */
+function foreignCommits(db: Database.Database): () => boolean {
+  const version = db.prepare<[], number>('PRAGMA data_version').pluck();
+  let seen: number | undefined;
+  return () => {
+    const last = seen;
+    seen = version.get();
+    return seen !== last;
+  };
 }
 
 function requireCheckpoint(db: Database.Database): void {

@@ -135,6 +135,35 @@ describe('what a tenant is told of as done', () => {
     expect(disk.begun).to.equal(1);
   });
 
+  it('is on the disk also where another process sees it first', async () => {
+    const otherDisk = new Disk();
+    const other = world.restart({
+      syncFile: otherDisk.sync,
+      isLiveRun: () => true,
+      owner: { bringUp: async () => {}, closedWithRest() {} },
+    });
+    await otherDisk.during(other.engine.use(id, names));
+    otherDisk.begun = 0;
+    const write = watch(addConfig('a'));
+    await setImmediate();
+    let isAnswered = false;
+    const read = other.engine.use(id, names).finally(() => {
+      isAnswered = true;
+    });
+    await setImmediate();
+    expect({ isAnswered, waiting: otherDisk.waiting }).to.deep.equal({
+      isAnswered: false,
+      waiting: [`${id}.db-wal`],
+    });
+    otherDisk.end();
+    expect(await read).to.deep.equal(['a', 'first']);
+    expect(await other.engine.use(id, names)).to.deep.equal(['a', 'first']);
+    expect(otherDisk.begun, 'it is synced once').to.equal(1);
+    disk.end();
+    await write.answer;
+    await other.engine.close();
+  });
+
   it('is on the disk before the answer under an Idempotency-Key is given again, whoever has written it', async () => {
     const request = turnRequest(configId, 'Hi', { idempotency });
     const turn = await world.engine.use(id, (store) => begin(store, request));
