@@ -2,7 +2,7 @@ import type { TenantIdentity, TenantLimits } from '../../control-plane/types.ts'
 import type { Clock } from '../../tenant-schema/clock.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import { expectedBytes } from '../../tenant-schema/room.ts';
-import type { Config, TurnLimits } from '../../tenant-schema/store.ts';
+import type { BegunTurn, Config, ReplayedTurn, TenantStore, TurnLimits } from '../../tenant-schema/store.ts';
 import type { ModelPrice, Pricing } from '../pricing/pricing.ts';
 import { isProviderName, type ProviderName } from '../providers/catalogue.ts';
 import type { Agent, ChatAnswer, ChatRequest, ReplayedAnswer, Turn } from './agent.ts';
@@ -54,10 +54,27 @@ export function createAgent(parts: AgentParts): Agent {
     let ownKey: string | null = null;
     let price: ModelPrice | null = null;
     let outputTokensMax: number | null = null;
+    let taken = null as BegunTurn | null;
+    const toTurn = (begun: BegunTurn, onSettled: () => void): Turn => {
+      const admitted = { request, begun, system, ownKey, price, outputTokensMax, controller };
+      return createTurn({ ...parts, unsettled }, admitted, () => {
+        running.remove(begun.id);
+        onSettled();
+      });
+    };
+    /** What was taken in the file when it turned out that the disk fails: no more is done than to end it. */
+    const giveUp = async (reason: unknown): Promise<never> => {
+      controller.abort(reason);
+      if (taken)
+        await toTurn(taken, () => {})
+          .run(controller.signal, () => {})
+          .catch(() => {});
+      throw reason;
+    };
     for (;;) {
       await running.unpaused(tenant.id);
       await unsettled.settle(tenant.id);
-      const begun = await engine.use(tenant.id, (store) => {
+      const begin = (store: TenantStore): BegunTurn | ReplayedTurn | null => {
         // A pause may have begun while a handle was waited for.
         if (running.isPaused(tenant.id)) return null;
         const turn = store.beginTurn({
@@ -86,20 +103,18 @@ export function createAgent(parts: AgentParts): Agent {
           isRunning: (turnId) => running.has(turnId),
         });
         // In the same tick as the transaction, so that no other turn can take this one for lost.
-        if (turn.kind === 'begun') running.add(turn.id, { tenantId: tenant.id, bytes, controller });
+        if (turn.kind === 'begun') {
+          taken = turn;
+          running.add(turn.id, { tenantId: tenant.id, bytes, controller });
+        }
         return turn;
-      });
+      };
+      const begun = await engine.use(tenant.id, begin).catch(giveUp);
       if (begun?.kind === 'replayed') {
         // Put there by `finishTurn` out of such an answer.
         return { kind: 'replayed', answer: begun.answer as unknown as ChatAnswer };
       }
-      if (begun) {
-        const admitted = { request, begun, system, ownKey, price, outputTokensMax, controller };
-        return createTurn({ ...parts, unsettled }, admitted, () => {
-          running.remove(begun.id);
-          room?.free();
-        });
-      }
+      if (begun) return toTurn(begun, () => room?.free());
     }
   };
 

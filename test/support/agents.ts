@@ -8,6 +8,7 @@ import { PROVIDER_NAMES, type ProviderName } from '../../server/providers/catalo
 import { createProviders, type ProviderSettings } from '../../server/providers/registry.ts';
 import { createTransport } from '../../server/providers/transport.ts';
 import type { TurnSample } from '../../server/telemetry/metrics.ts';
+import type { EngineOptions } from '../../tenant-schema/sqlite/engine.ts';
 import type { ConfigContent, JsonObject, TurnInput } from '../../tenant-schema/store.ts';
 import { configContent, startEngine, type TestEngine, temporaryFolder } from './tenants.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
@@ -50,12 +51,13 @@ export interface AgentOptions {
   prices?: JsonObject;
   /** Own keys by provider, the same for every tenant. */
   ownKeys?: Partial<Record<ProviderName, string>>;
+  engine?: Partial<EngineOptions>;
 }
 
 /** The agent over real files and a scripted upstream that it reaches over HTTP. */
 export async function startAgent(options: AgentOptions = {}): Promise<AgentWorld> {
   const upstream = await startUpstream();
-  const tenants = startEngine();
+  const tenants = startEngine(options.engine);
   const { clock } = tenants;
   const temporary = temporaryFolder();
   const file = options.prices ? join(temporary.path, 'prices.json') : null;

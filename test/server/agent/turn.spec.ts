@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { setImmediate as nextTick } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import type { TurnEvent } from '../../../server/agent/agent.ts';
@@ -490,5 +491,38 @@ describe('a turn', () => {
     await faultOf(() => held.result);
     expect(await lastLog()).to.deep.include({ status: 'error', usageEstimated: false });
     expect((await lastLog())?.usage).to.include({ inputTokens: 10, outputTokens: 5 });
+  });
+});
+
+describe('a turn that has begun when the disk fails', () => {
+  it('is nobody’s: it holds neither its conversation nor what waits for the end of turns', async () => {
+    let sync: () => Promise<void> = async () => {};
+    const world = await startAgent({ engine: { durability: 'full', syncFile: () => sync() } });
+    const acme = await world.tenant();
+    const { id } = acme.identity.tenant;
+    world.upstream.respond(() => ({ text: 'Hello' }));
+    const { answer } = await take(world.agent, acme.request('hello'));
+    const again = acme.request('hello again', { conversationId: answer.conversationId });
+    let fail = (_error: Error): void => {};
+    sync = () =>
+      new Promise((_, reject) => {
+        fail = reject;
+      });
+    const write = world.tenants.engine.use(id, (store) => store.setTenantName('Acme Inc.'));
+    const beginning = world.agent.begin(again);
+    await nextTick();
+    sync = async () => {};
+    fail(new Error('EIO'));
+    expect((await faultOf(() => write)).code).to.equal('tenant_unavailable');
+    expect((await faultOf(() => beginning)).code).to.equal('tenant_unavailable');
+    expect((await take(world.agent, again)).answer.response).to.equal('Hello');
+    const logs = await world.tenants.engine.use(id, (store) => store.listLogs({}, firstPage).data);
+    expect(logs.map(({ status, errorCode }) => errorCode ?? status)).to.deep.equal([
+      'ok',
+      'tenant_unavailable',
+      'ok',
+    ]);
+    await world.agent.paused(id, new Fault('tenant_unavailable', 'replaced'), async () => {});
+    await world.stop();
   });
 });
