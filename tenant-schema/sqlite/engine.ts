@@ -6,7 +6,7 @@ import type { IdMaker } from '../ids.ts';
 import type { UsageDay } from '../store.ts';
 import { createBlankFiles } from './blank-file.ts';
 import { settleDatabase } from './connection.ts';
-import { isBroken, isDamage, translate, translateJob, unavailable } from './errors.ts';
+import { isBroken, isDamage, isLocked, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
 import { createFileWorker, type FileWorker, JobEndedError } from './file-worker.ts';
 import { TENANT_MIGRATIONS } from './migrations.ts';
@@ -23,7 +23,7 @@ import {
   syncToDisk,
   tenantPaths,
 } from './paths.ts';
-import { patiently, unlessLocked } from './patience.ts';
+import { LockedError, patiently, unlessLocked } from './patience.ts';
 import { Pool } from './pool.ts';
 import { createUpgrades } from './upgrades.ts';
 import type { SyncFile } from './wal-sync.ts';
@@ -139,7 +139,8 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       try {
         return openTenant(id);
       } catch (error) {
-        throw error instanceof OlderDatabaseError ? error : unavailable(error);
+        if (error instanceof OlderDatabaseError) throw error;
+        throw isShared && isLocked(error) ? new LockedError(error) : unavailable(error);
       }
     },
     openMax: options.openMax,

@@ -95,8 +95,8 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         ...(sync && { onPromise: () => sync.promise() }),
       });
       const store = createStore(context);
-      store.closeDeadTurns();
       if (parts.isShared) db.pragma(`busy_timeout = ${SHARED_BUSY_MS}`);
+      store.closeDeadTurns();
       const hasForeign = sync && parts.isShared ? foreignCommits(db) : () => false;
       /** @param mayHaveRead false where it gives out nothing but what it has written, or promised */
       const settle = (mayHaveRead: boolean): Promise<void> | null => {

@@ -9,7 +9,11 @@ export const SHARED_BUSY_MS = 20;
 const LOCK_WAITS_MS = [5, 10, 20, 40, 80, 160, 320, 500, 500, 500, 500, 500, 500, 500];
 
 /** A lock of another process of the server that kept work from being begun. */
-class LockedError extends Error {}
+export class LockedError extends Error {
+  constructor(cause: unknown) {
+    super('The file is locked.', { cause });
+  }
+}
 
 /**
  * Runs work on an open file.
@@ -21,7 +25,7 @@ export async function unlessLocked<T>(commits: () => number, work: () => T | Pro
   try {
     return await work();
   } catch (error) {
-    throw isLocked(error) && commits() === before ? new LockedError('locked', { cause: error }) : error;
+    throw isLocked(error) && commits() === before ? new LockedError(error) : error;
   }
 }
 

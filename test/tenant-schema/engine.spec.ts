@@ -18,7 +18,7 @@ import * as tables from '../../tenant-schema/sqlite/tables.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { faultOf } from '../support/faults.ts';
 import { expectSchemaToMatch } from '../support/schema-match.ts';
-import { chat, configContent, startEngine, type TestEngine, turnRequest } from '../support/tenants.ts';
+import { begin, chat, configContent, startEngine, type TestEngine, turnRequest } from '../support/tenants.ts';
 
 const firstPage = { limit: 100, cursor: null };
 const addConfig = (name: string) => (store: TenantStore) => store.createConfig(configContent({ name }));
@@ -259,6 +259,23 @@ describe('the pool of open files', () => {
       Array.from({ length: 50 }, () => world.engine.use(id, async (store) => countConfigs(store))),
     );
     expect(world.engine.stats()).to.include({ misses: 1, hits: 49, open: 1, leased: 0 });
+  });
+
+  it('opens a file that another process of the server has locked as soon as it is free', async () => {
+    world = startEngine();
+    const id = await world.tenant();
+    const { id: configId } = await world.engine.use(id, (store) => store.createConfig(configContent()));
+    // A turn of a run that is over: to open the file writes to it.
+    await world.engine.use(id, (store) => begin(store, turnRequest(configId, 'Hi')));
+    await world.engine.close();
+    world = world.restart({ closedElsewhere: (_, work) => work() });
+    const other = new Database(join(world.folder, `${id}.db`));
+    other.exec('BEGIN IMMEDIATE');
+    const using = world.engine.use(id, (store) => store.listLogs({}, { limit: 1, cursor: null }).data);
+    await setImmediate();
+    other.exec('COMMIT');
+    other.close();
+    expect((await using).map(({ errorCode }) => errorCode)).to.deep.equal(['server_stopped']);
   });
 
   it('serves more tenants than places at once, and never has more files open than places', async () => {
