@@ -95,7 +95,7 @@ export function createApiKeys({ db, clock, ids, write }: ControlDatabase, audit:
 
   const updateLastUse = db
     .update(apiKeys)
-    .set({ lastUsedAt: sql`${sql.placeholder('lastUsedAt')}` })
+    .set({ lastUsedAt: sql`max(coalesce(${apiKeys.lastUsedAt}, 0), ${sql.placeholder('lastUsedAt')})` })
     .where(eq(apiKeys.id, sql.placeholder('id')))
     .prepare();
 

@@ -1,11 +1,11 @@
-/** How long a use stays in memory before it is written, together with every other. */
-const FLUSH_MS = 60_000;
+/** How long a use stays in memory, where nobody says otherwise, before it is written together with every other. */
+export const FLUSH_MS = 60_000;
 /** Uses that are written in one transaction. */
 const BATCH = 500;
 
 /** When things were last used, noted in memory and written now and then: a write waits for the disk. */
 export interface LastUses {
-  /** Notes a use, at `at` epoch milliseconds; written at most a minute later, never in the request that made it. */
+  /** Notes a use, at `at` epoch milliseconds; written some time later, never in the request that made it. */
   note(id: string, at: number): void;
   /** The last use that is not written yet. */
   get(id: string): number | undefined;
@@ -15,8 +15,15 @@ export interface LastUses {
   close(): void;
 }
 
-/** @param write stores a batch in one transaction; what it throws leaves the batch noted */
-export function createLastUses(write: (batch: [id: string, lastUsedAt: number][]) => void): LastUses {
+/**
+ * @param write stores a batch in one transaction; what it throws leaves the batch noted. Other processes note uses of
+ *   the same things: it must not put an earlier one in the place of a later
+ * @param flushMs how long a use stays in memory at most
+ */
+export function createLastUses(
+  write: (batch: [id: string, lastUsedAt: number][]) => void,
+  flushMs = FLUSH_MS,
+): LastUses {
   const uses = new Map<string, number>();
   let timer: NodeJS.Timeout | null = null;
 
@@ -34,8 +41,8 @@ export function createLastUses(write: (batch: [id: string, lastUsedAt: number][]
         writeFirst(BATCH);
         if (uses.size > 0) flushSoon(0);
       } catch {
-        // A disk that takes no writes, or a lock: the uses stay noted for the next minute.
-        flushSoon(FLUSH_MS);
+        // A disk that takes no writes, or a lock: the uses stay noted for the next time.
+        flushSoon(flushMs);
       }
     }, delayMs);
     timer.unref();
@@ -45,7 +52,7 @@ export function createLastUses(write: (batch: [id: string, lastUsedAt: number][]
   return {
     note(id, at) {
       uses.set(id, at);
-      if (timer === null) flushSoon(FLUSH_MS);
+      if (timer === null) flushSoon(flushMs);
     },
     get: (id) => uses.get(id),
     flush,

@@ -7,7 +7,7 @@ import type { Audit } from './audit.ts';
 import type { ControlDatabase } from './database.ts';
 import { parseKey, SESSION_MARK } from './key-format.ts';
 import { isSecret, makeSecret } from './key-secret.ts';
-import { createLastUses } from './last-uses.ts';
+import { createLastUses, FLUSH_MS } from './last-uses.ts';
 import { sessions } from './tables.ts';
 import type { Actor, Credentials, SessionLimits, SessionOwner, SessionVerbs } from './types.ts';
 
@@ -40,18 +40,22 @@ export function createSessions(
     .from(sessions)
     .where(eq(sessions.id, sql.placeholder('id')))
     .prepare();
-  const lastUses = createLastUses((batch) =>
-    write(() => {
-      for (const [id, lastUsedAt] of batch) {
-        db.update(sessions).set({ lastUsedAt }).where(eq(sessions.id, id)).run();
-      }
-    }),
+  const lastUses = createLastUses(
+    (batch) =>
+      write(() => {
+        for (const [id, at] of batch) {
+          const lastUsedAt = sql`max(${sessions.lastUsedAt}, ${at})`;
+          db.update(sessions).set({ lastUsedAt }).where(eq(sessions.id, id)).run();
+        }
+      }),
+    // Other processes must know of it long before the session would end without it.
+    Math.min(FLUSH_MS, idleMs / 4),
   );
   const takeAttempt = createAttemptBuckets(clock);
 
   const isOver = (row: Row): boolean => {
     const now = clock.now();
-    const lastUsedAt = lastUses.get(row.id) ?? row.lastUsedAt;
+    const lastUsedAt = Math.max(lastUses.get(row.id) ?? 0, row.lastUsedAt);
     return now >= row.createdAt + lifetimeMs || now >= lastUsedAt + idleMs;
   };
 

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import type { Session } from '../../control-plane/types.ts';
+import { until } from '../support/tenant-files.ts';
 import { ADMIN, createFixture, type Fixture } from './setup.ts';
 
 const MINUTE_MS = 60_000;
@@ -131,5 +132,30 @@ describe('sessions', () => {
       ['session.create', session.id, 'req-1'],
     ]);
     expect((await fixture.control.verifyAudit()).broken).to.equal(null);
+  });
+});
+
+describe('a session that several processes serve', () => {
+  it('goes on at all while it is used at one of them, and no later use is undone by an earlier one', async () => {
+    const fixture = createFixture(undefined, { idleMs: 40, lifetimeMs: HOUR_MS });
+    const [one, two] = [fixture.another(), fixture.another()];
+    const { issued } = fixture.addTenant();
+    const { text } = await fixture.control.signIn({ apiKey: issued.secret }, '192.0.2.1', 'req-1');
+    const begunAt = fixture.clock.now();
+    const lastUse = (): number => {
+      const [row] = fixture.sql('SELECT last_used_at AS at FROM sessions') as { at: number }[];
+      return (row?.at ?? 0) - begunAt;
+    };
+    fixture.clock.pass(30);
+    expect(one.findSession(text)).to.be.an('object');
+    await until(() => lastUse() === 30);
+    fixture.clock.pass(30);
+    expect(two.findSession(text)).to.be.an('object');
+    fixture.clock.pass(5);
+    expect(one.findSession(text)).to.be.an('object');
+    one.close();
+    two.close();
+    expect(lastUse()).to.equal(65);
+    fixture.remove();
   });
 });

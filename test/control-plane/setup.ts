@@ -5,7 +5,7 @@ import Database from 'better-sqlite3';
 import type { TokenHasher } from '../../control-plane/admin-tokens.ts';
 import { openControlPlane } from '../../control-plane/control-plane.ts';
 import { CONTROL_APPLICATION_ID, controlMigrations } from '../../control-plane/migrations.ts';
-import type { Actor, ControlPlane, NewTenant } from '../../control-plane/types.ts';
+import type { Actor, ControlPlane, NewTenant, SessionLimits } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import { createIds, type IdMaker } from '../../tenant-schema/ids.ts';
 import { migrate } from '../../tenant-schema/sqlite/migrator.ts';
@@ -38,12 +38,14 @@ export interface Fixture {
   addTenant(tenant?: Partial<NewTenant>): ReturnType<ControlPlane['addTenant']>;
   /** Runs SQL on a connection of its own, as an operator with the sqlite3 shell would. */
   sql(text: string, ...values: unknown[]): unknown[];
+  /** Another process on the same file. The caller closes it. */
+  another(): ControlPlane;
   reopen(): void;
   remove(): void;
 }
 
 /** A control plane over a real file in a folder of its own. */
-export function createFixture(tokenHasher?: TokenHasher): Fixture {
+export function createFixture(tokenHasher?: TokenHasher, sessionLimits?: SessionLimits): Fixture {
   const folder = mkdtempSync(join(tmpdir(), 'control-'));
   const path = join(folder, 'control.db');
   let nowMs = Date.UTC(2026, 0, 1);
@@ -55,7 +57,12 @@ export function createFixture(tokenHasher?: TokenHasher): Fixture {
     },
   };
   const ids = createIds(clock);
-  const open = () => openControlPlane({ path, clock, ids, ...(tokenHasher ? { tokenHasher } : {}) });
+  const open = () =>
+    openControlPlane({
+      ...{ path, clock, ids },
+      ...(tokenHasher && { tokenHasher }),
+      ...(sessionLimits && { sessionLimits }),
+    });
   const fixture: Fixture = {
     control: open(),
     folder,
@@ -74,6 +81,7 @@ export function createFixture(tokenHasher?: TokenHasher): Fixture {
         db.close();
       }
     },
+    another: open,
     reopen: () => {
       fixture.control.close();
       fixture.control = open();
