@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { Fault, type FaultCode } from '../../tenant-schema/fault.ts';
+import { Fault, type FaultCode, type FaultDetails } from '../../tenant-schema/fault.ts';
 
 /** What one process asks another: for each question what is sent with it, and what is answered. */
 export type Questions = Record<string, { sent: unknown; answered: unknown }>;
@@ -31,6 +31,7 @@ export interface Peer {
 interface ToldFault {
   code: FaultCode | null;
   message: string;
+  details?: FaultDetails;
 }
 
 type Message =
@@ -41,11 +42,11 @@ type Message =
 
 const toldFault = (error: unknown): ToldFault =>
   error instanceof Fault
-    ? { code: error.code, message: error.message }
+    ? { code: error.code, message: error.message, details: error.details }
     : { code: null, message: error instanceof Error ? error.message : String(error) };
 
-const asError = ({ code, message }: ToldFault): Error =>
-  code === null ? new Error(message) : new Fault(code, message);
+const asError = ({ code, message, details = {} }: ToldFault): Error =>
+  code === null ? new Error(message) : new Fault(code, message, { details });
 
 /** @param onConnection takes the connections that the other process gives */
 export function openChannel<Q extends Questions, Own extends Questions>(
