@@ -49,7 +49,7 @@ function NewConfig() {
         : { ...newDraft(provider), name: 'assistant' },
     [source.data, provider],
   );
-  if (source.error) return <ErrorAlert error={source.error} onRetry={source.refetch} />;
+  if (source.error && !source.data) return <ErrorAlert error={source.error} onRetry={source.refetch} />;
   if (me.isLoading || (copy !== undefined && !source.data)) return <Skeleton height={320} />;
   const submit = (input: Schema<'ConfigInput'>): void =>
     create.mutate(input, {

@@ -67,12 +67,13 @@ function Playground() {
     gcTime: 0,
   });
 
-  const error = configs.error ?? base.error;
-  if (error) {
+  // One that fails to be read again is no reason to drop what was said, or is about to be.
+  const failed = [configs, base].find((query) => query.error && query.data === undefined);
+  if (failed) {
     return (
       <Stack align="flex-start">
-        <ErrorAlert error={error} onRetry={() => void (configs.error ? configs : base).refetch()} />
-        {base.error && (
+        <ErrorAlert error={failed.error} onRetry={() => void failed.refetch()} />
+        {failed === base && (
           <ButtonLink to="/playground" variant="default">
             Begin a new conversation
           </ButtonLink>
