@@ -24,7 +24,7 @@ const sessionRow = {
   expires_at: timestamp,
   /** It ends after so long without a request. */
   idle_seconds: z.number().nonnegative(),
-  /** For the header `X-CSRF-Token` of every request of the session that is not a GET. */
+  /** For the header `X-CSRF-Token` of every request of the session; a GET may go without. */
   csrf_token: z.string(),
 };
 const operatorSession = z.strictObject({

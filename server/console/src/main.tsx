@@ -9,14 +9,18 @@ import { createApi } from './api/client.ts';
 import { createConsoleRouter } from './router.ts';
 import { ConsoleContext } from './session/context.ts';
 import { SessionGate } from './session/SessionGate.tsx';
-import { createSessionStore } from './session/session.ts';
+import { createSessionStore, SIGNED_IN_HINT } from './session/session.ts';
 import { cssVariables, theme } from './theme.ts';
 
 const root = document.getElementById('root');
 if (root === null) throw new Error('the page has no root');
 
 const sessions = createSessionStore(localStorage);
-const api = createApi({ csrfToken: sessions.csrfToken, onUnauthorized: sessions.expire });
+const api = createApi({ csrfToken: sessions.csrfToken, onError: sessions.refused });
+// Somebody has signed in or out in another window.
+addEventListener('storage', ({ key }) => {
+  if (key === SIGNED_IN_HINT) void sessions.recheck();
+});
 const router = createConsoleRouter();
 /** The page's policy lets only styles with it in. */
 const styleNonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? '';

@@ -229,6 +229,21 @@ describe('sessions of the console', () => {
     });
   });
 
+  describe('a page whose session was replaced in another window', () => {
+    it('reads nothing of the one who is signed in now', async () => {
+      const other = await server.createTenant();
+      const browser = await asTenant();
+      const { csrfToken: before } = browser;
+      expect((await browser.call('GET', ME, undefined, { 'X-CSRF-Token': before })).status).to.equal(200);
+      await browser.signIn({ api_key: other.apiKey });
+      for (const token of [before, '']) {
+        const { status, body } = await browser.call('GET', ME, undefined, { 'X-CSRF-Token': token });
+        expect([status, body.code]).to.deep.equal([403, 'csrf_failed']);
+      }
+      expect((await browser.call('GET', ME)).body.tenant).to.deep.include({ id: other.id });
+    });
+  });
+
   describe('what a session may do', () => {
     it('is what its key may: of another tenant, it sees what was never there', async () => {
       const configId = await server.createConfig(tenant.client, { name: 'CANARY' });

@@ -27,37 +27,37 @@ export interface Api {
 export interface ApiOptions {
   /** Of the session; null where nobody is signed in. */
   csrfToken(): string | null;
-  /** Called when the server no longer knows the session. */
-  onUnauthorized(): void;
+  /** Called with every answer that is none of success. */
+  onError(error: ApiError): void;
 }
 
-export function createApi({ csrfToken, onUnauthorized }: ApiOptions): Api {
-  const writeHeaders = (): Record<string, string> => {
+export function createApi({ csrfToken, onError }: ApiOptions): Api {
+  // Reads have it too: another one may be signed in by now, in another window, whose data is not for this page.
+  const sessionHeaders = (): Record<string, string> => {
     const token = csrfToken();
     return token === null ? {} : { 'X-CSRF-Token': token };
   };
 
   const send: Api['send'] = async (input, init) => {
     const request = new Request(input, { credentials: 'same-origin', ...init });
-    if (request.method !== 'GET') {
-      for (const [name, value] of Object.entries(writeHeaders())) request.headers.set(name, value);
-    }
+    for (const [name, value] of Object.entries(sessionHeaders())) request.headers.set(name, value);
     const response = await fetch(request).catch((error: unknown) => {
       // Who ended the request knows why; that is no fault of the server.
       if (request.signal.aborted) throw error;
       throw unreachable();
     });
     if (response.ok) return response;
-    if (response.status === 401) onUnauthorized();
-    throw await errorOf(response);
+    const error = await errorOf(response);
+    onError(error);
+    throw error;
   };
 
   return {
     client: createClient<paths>({ baseUrl: location.origin, fetch: send }),
     send,
     upload: (path, file, onProgress, signal) =>
-      upload(path, file, { headers: writeHeaders(), onProgress, signal }).catch((error: unknown) => {
-        if (error instanceof ApiError && error.status === 401) onUnauthorized();
+      upload(path, file, { headers: sessionHeaders(), onProgress, signal }).catch((error: unknown) => {
+        if (error instanceof ApiError) onError(error);
         throw error;
       }),
   };

@@ -17,7 +17,7 @@ export function ExpiredDialog() {
     >
       <Text mb="md">Sign in again to go on where you were. What you have typed is still there.</Text>
       <SignInForm />
-      <Button variant="subtle" fullWidth mt="sm" onClick={() => sessions.signOut({ everywhere: false })}>
+      <Button variant="subtle" fullWidth mt="sm" onClick={() => sessions.load()}>
         Leave instead
       </Button>
     </Modal>

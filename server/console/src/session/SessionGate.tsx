@@ -1,15 +1,13 @@
 import { Button, Center, Loader, Stack } from '@mantine/core';
 import { QueryClientProvider, useQueryClient } from '@tanstack/react-query';
 import { type ReactNode, useEffect, useRef, useState } from 'react';
+import { ApiError } from '../api/problem.ts';
 import { createQueryClient } from '../api/queries.ts';
 import { ErrorAlert } from '../shared/ErrorAlert.tsx';
-import { useSessionState, useSessions } from './context.ts';
+import { useSession, useSessionState, useSessions } from './context.ts';
 import { ExpiredDialog } from './ExpiredDialog.tsx';
 import { SignInPage } from './SignInPage.tsx';
-import type { Session } from './session.ts';
-
-const identityOf = (session: Session): string =>
-  `${session.kind === 'tenant' ? session.tenant.id : 'operator'} ${session.name}`;
+import { identityOf } from './session.ts';
 
 /** Shows the console to who is signed in, and the sign-in to everybody else. */
 export function SessionGate({ children }: { children: ReactNode }) {
@@ -33,6 +31,11 @@ export function SessionGate({ children }: { children: ReactNode }) {
           <Stack>
             <ErrorAlert error={state.error} />
             <Button onClick={() => sessions.load()}>Try again</Button>
+            {state.error instanceof ApiError && state.error.status !== 0 && (
+              <Button variant="default" onClick={sessions.forget}>
+                Sign in as somebody else
+              </Button>
+            )}
           </Stack>
         </Center>
       );
@@ -55,14 +58,14 @@ function Signed({ children }: { children: ReactNode }) {
   );
 }
 
-/** Loads again, after a sign-in over an open page, what failed meanwhile. */
+/** Loads again, after a sign-in over an open page or in another window, what failed meanwhile. */
 function Refresh() {
-  const { status } = useSessionState();
+  const { csrf_token: session } = useSession();
   const queries = useQueryClient();
-  const before = useRef(status);
+  const before = useRef(session);
   useEffect(() => {
-    if (before.current === 'expired' && status === 'signed-in') void queries.invalidateQueries();
-    before.current = status;
-  }, [status, queries]);
+    if (before.current !== session) void queries.invalidateQueries();
+    before.current = session;
+  }, [session, queries]);
   return null;
 }

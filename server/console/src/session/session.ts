@@ -1,10 +1,14 @@
 import type { Schema } from '../api/client.ts';
-import { errorOf, unreachable } from '../api/problem.ts';
+import { ApiError, errorOf, unreachable } from '../api/problem.ts';
 
 /** Who is signed in. */
 export type Session = Schema<'Session'>;
 
-/** `expired`: the server no longer knows the session that the page was opened with. */
+/** Whose data a page shows. */
+export const identityOf = (session: Session): string =>
+  `${session.kind === 'tenant' ? session.tenant.id : 'operator'} ${session.name}`;
+
+/** `expired`: the browser no longer has the session that the page was opened with. */
 export type SessionState =
   | { status: 'loading' | 'signed-out' }
   | { status: 'unreachable'; error: unknown }
@@ -20,13 +24,20 @@ export interface SessionStore {
   signIn(secret: string): Promise<void>;
   /** @param everywhere ends the other sessions of the same token or key too. */
   signOut(options: { everywhere: boolean }): Promise<void>;
-  /** The server has refused the session. */
-  expire(): void;
+  /** Shows the sign-in; what session the browser has, the next one ends. */
+  forget(): void;
+  /** An answer was none of success: the session may be over, or another one in its place. */
+  refused(error: ApiError): void;
+  /** Goes on with the session that the browser has now where it is of the same one; ends where it is not. */
+  recheck(): Promise<void>;
 }
 
 const ENDPOINT = '/console/session';
-/** Says only that there may be a session, so that a first visit asks for none and gets no 401. */
-const HINT = 'nimblesite-signed-in';
+/**
+ * Says only that there may be a session, and until when, so that a first visit asks for none and gets no 401, and other
+ * windows hear of a new one.
+ */
+export const SIGNED_IN_HINT = 'nimblesite-signed-in';
 const TENANT_KEY = /^nbs_/;
 
 async function call(path: string, init?: RequestInit): Promise<Response> {
@@ -44,11 +55,21 @@ export function createSessionStore(hints: Storage): SessionStore {
 
   const become = (next: SessionState): void => {
     state = next;
-    if (next.status === 'signed-in') hints.setItem(HINT, '1');
-    if (next.status === 'signed-out') hints.removeItem(HINT);
+    if (next.status === 'signed-in') hints.setItem(SIGNED_IN_HINT, next.session.expires_at);
+    if (next.status === 'signed-out') hints.removeItem(SIGNED_IN_HINT);
     for (const listener of listeners) listener();
   };
   const csrfToken = (): string | null => ('session' in state ? state.session.csrf_token : null);
+  const read = async (): Promise<Session> => (await call(ENDPOINT)).json();
+  const recheck = async (): Promise<void> => {
+    if (!('session' in state)) return;
+    const { session: before } = state;
+    const session = await read().catch(() => null);
+    // Meanwhile, somebody has signed in or out here.
+    if (!('session' in state) || state.session !== before) return;
+    const isSame = session !== null && identityOf(session) === identityOf(before);
+    become(isSame ? { status: 'signed-in', session } : { status: 'expired', session: before });
+  };
 
   return {
     state: () => state,
@@ -58,14 +79,12 @@ export function createSessionStore(hints: Storage): SessionStore {
     },
     csrfToken,
     async load() {
-      if (hints.getItem(HINT) === null) return become({ status: 'signed-out' });
+      if (hints.getItem(SIGNED_IN_HINT) === null) return become({ status: 'signed-out' });
       become({ status: 'loading' });
       try {
-        const response = await call(ENDPOINT);
-        become({ status: 'signed-in', session: (await response.json()) as Session });
+        become({ status: 'signed-in', session: await read() });
       } catch (error) {
-        const isRefused = error instanceof Error && 'status' in error && error.status === 401;
-        become(isRefused ? { status: 'signed-out' } : { status: 'unreachable', error });
+        become(isOver(error) ? { status: 'signed-out' } : { status: 'unreachable', error });
       }
     },
     async signIn(secret) {
@@ -82,12 +101,18 @@ export function createSessionStore(hints: Storage): SessionStore {
       const init = { method: 'DELETE', headers: token === null ? {} : { 'X-CSRF-Token': token } };
       await call(everywhere ? `${ENDPOINT}?everywhere=true` : ENDPOINT, init).catch((error: unknown) => {
         // A session that is gone already is what was asked for.
-        if (!(error instanceof Error && 'status' in error && error.status === 401)) throw error;
+        if (!isOver(error)) throw error;
       });
       become({ status: 'signed-out' });
     },
-    expire() {
-      if (state.status === 'signed-in') become({ status: 'expired', session: state.session });
+    forget: () => become({ status: 'signed-out' }),
+    refused(error) {
+      if (isOver(error) && state.status === 'signed-in')
+        become({ status: 'expired', session: state.session });
+      if (error.code === 'csrf_failed') void recheck();
     },
+    recheck,
   };
 }
+
+const isOver = (error: unknown): boolean => error instanceof ApiError && error.status === 401;
