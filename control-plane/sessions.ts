@@ -13,6 +13,8 @@ import type { Actor, Credentials, SessionLimits, SessionOwner, SessionVerbs } fr
 
 /** Sessions that one admin token or key has at once; the oldest gives way. */
 const SESSIONS_MAX = 100;
+/** How far behind the row may be of a session that is used, for the other processes, which see nothing else. */
+const BEHIND_MS_MAX = 60_000;
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   idleMs: 30 * 60_000,
@@ -51,6 +53,18 @@ export function createSessions(
     // Other processes must know of it long before the session would end without it.
     Math.min(FLUSH_MS, idleMs / 4),
   );
+  const behindMsMax = Math.min(BEHIND_MS_MAX, idleMs / 4);
+
+  function noteUse({ id, lastUsedAt }: Row): void {
+    const now = clock.now();
+    lastUses.note(id, now);
+    if (now - lastUsedAt < behindMsMax) return;
+    try {
+      lastUses.flush();
+    } catch {
+      // A disk that takes no writes, or a lock: it stays noted, and this process goes by that.
+    }
+  }
   const takeAttempt = createAttemptBuckets(clock);
 
   const isOver = (row: Row): boolean => {
@@ -138,7 +152,7 @@ export function createSessions(
       if (!row || !isSecret(row, parsed.secret) || isOver(row)) return undefined;
       const owner = ownerOf(row);
       if (!owner) return undefined;
-      lastUses.note(row.id, clock.now());
+      noteUse(row);
       return { id: row.id, owner, expiresAt: row.createdAt + lifetimeMs, idleMs };
     },
 

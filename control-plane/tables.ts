@@ -77,7 +77,7 @@ export const sessions = sqliteTable(
     /** Of the key's secret that was given. */
     apiKeyHash: blob('api_key_hash', { mode: 'buffer' }),
     createdAt: integer('created_at').notNull(),
-    /** Written at most once a minute. */
+    /** At most a minute behind, or a quarter of the time without a request after which it ends. */
     lastUsedAt: integer('last_used_at').notNull(),
   },
   (table) => [

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
+import { openControlPlane } from '../../control-plane/control-plane.ts';
 import type { Session } from '../../control-plane/types.ts';
 import { until } from '../support/tenant-files.ts';
 import { ADMIN, createFixture, type Fixture } from './setup.ts';
@@ -97,6 +98,29 @@ describe('sessions', () => {
     expect(isAlive(text)).to.equal(true);
     fixture.clock.pass(30 * MINUTE_MS);
     expect(isAlive(text)).to.equal(false);
+  });
+
+  it('go on in every process while they are used in any', async () => {
+    const other = openControlPlane({ path: fixture.path, clock: fixture.clock, ids: fixture.ids });
+    try {
+      const { issued } = fixture.addTenant();
+      const { text } = await signIn(issued.secret);
+      fixture.clock.pass(29 * MINUTE_MS);
+      expect(isAlive(text)).to.equal(true);
+      fixture.clock.pass(2 * MINUTE_MS);
+      expect(other.removeExpiredSessions()).to.equal(0);
+      expect(other.findSession(text)).not.to.equal(undefined);
+      fixture.clock.pass(MINUTE_MS / 2);
+      expect(other.findSession(text), 'noted there').not.to.equal(undefined);
+      fixture.clock.pass(MINUTE_MS / 2);
+      expect(isAlive(text)).to.equal(true);
+    } finally {
+      // Writes down the earlier use after the later one.
+      other.close();
+    }
+    expect(fixture.sql('SELECT last_used_at FROM sessions')).to.deep.equal([
+      { last_used_at: fixture.clock.now() },
+    ]);
   });
 
   it('are at most a hundred of one key: the oldest gives way', async () => {
