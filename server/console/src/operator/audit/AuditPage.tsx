@@ -2,6 +2,7 @@ import { Code, Group, NativeSelect, Text, TextInput } from '@mantine/core';
 import { getRouteApi } from '@tanstack/react-router';
 import { dataOf, type Schema } from '../../api/client.ts';
 import { useApi } from '../../session/context.ts';
+import { startOfDay } from '../../shared/clock.ts';
 import { EmptyState } from '../../shared/EmptyState.tsx';
 import { RequestId } from '../../shared/ErrorAlert.tsx';
 import { FilterText } from '../../shared/FilterText.tsx';
@@ -22,7 +23,13 @@ export function AuditPage() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const { tenant, actor, action, since, until } = search;
-  const filter = given({ tenant_id: tenant, actor, action, since, until });
+  const filter = given({
+    tenant_id: tenant,
+    actor,
+    action,
+    since: startOfDay(since),
+    until: startOfDay(until),
+  });
   const pages = useCursorPages<Schema<'AuditEvent'>>(['audit', filter], (cursor, signal) => {
     const query = { ...filter, ...cursor, limit: PAGE_ROWS };
     return dataOf(api.client.GET('/api/v1/admin/audit', { params: { query }, signal }));

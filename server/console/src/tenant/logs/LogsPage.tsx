@@ -2,6 +2,7 @@ import { NativeSelect, SimpleGrid, TextInput } from '@mantine/core';
 import { getRouteApi } from '@tanstack/react-router';
 import { dataOf, type Schema } from '../../api/client.ts';
 import { useApi } from '../../session/context.ts';
+import { startOfDay } from '../../shared/clock.ts';
 import { EmptyState } from '../../shared/EmptyState.tsx';
 import { FilterText } from '../../shared/FilterText.tsx';
 import { formatCount, formatMs, formatTime } from '../../shared/format.ts';
@@ -32,12 +33,6 @@ export function LogsPage() {
   );
 }
 
-/** The beginning of a day in the reader's zone. */
-const startOf = (day: string | undefined): string | undefined => {
-  const time = day === undefined ? Number.NaN : Date.parse(`${day}T00:00:00`);
-  return Number.isNaN(time) ? undefined : new Date(time).toISOString();
-};
-
 function Logs() {
   const { client } = useApi();
   const search = route.useSearch();
@@ -48,8 +43,8 @@ function Logs() {
     conversation_id: conversation,
     user,
     status,
-    since: startOf(since),
-    until: startOf(until),
+    since: startOfDay(since),
+    until: startOfDay(until),
   });
   const pages = useCursorPages<Schema<'Log'>>(['logs', 'pages', filter], (cursor, signal) => {
     const query = { ...filter, ...cursor, limit: PAGE_ROWS };
