@@ -16,6 +16,7 @@ import { MigratePanel } from './MigratePanel.tsx';
 export function FleetPage() {
   const { data: fleet, error, refetch } = useQuery(fleetQuery(useApi()));
   const mayOperate = useMayOperate();
+  const isUnknown = error !== null && fleet === undefined;
   const current = fleet?.versions.find(({ schema_version }) => schema_version === fleet.latest_version);
   const behind = fleet && fleet.files - (current?.files ?? 0);
   return (
@@ -25,7 +26,7 @@ export function FleetPage() {
         description="Every tenant's file has a schema version. A file is brought to the latest when it is opened, or all of them here."
       />
       <Stack gap="xl">
-        {error && !fleet && <ErrorAlert error={error} onRetry={refetch} />}
+        {isUnknown && <ErrorAlert error={error} onRetry={refetch} />}
         <SimpleGrid cols={{ base: 2, md: 4 }}>
           <StatTile label="Files" value={fleet && formatCount(fleet.files)} />
           <StatTile label="Latest schema" value={fleet?.latest_version} />
@@ -44,9 +45,9 @@ export function FleetPage() {
               label="Schema versions"
               minWidth={240}
               expected={2}
-              rows={error ? [] : fleet?.versions}
+              rows={isUnknown ? [] : fleet?.versions}
               rowKey={({ schema_version }) => String(schema_version)}
-              empty={<EmptyState title="No files yet">Each tenant comes with one.</EmptyState>}
+              empty={!isUnknown && <EmptyState title="No files yet">Each tenant comes with one.</EmptyState>}
               columns={[
                 {
                   header: 'Schema version',
@@ -64,13 +65,15 @@ export function FleetPage() {
               label="Quarantined files"
               minWidth={320}
               expected={2}
-              rows={error ? [] : fleet?.quarantined}
+              rows={isUnknown ? [] : fleet?.quarantined}
               rowKey={({ tenant_id }) => tenant_id}
               empty={
-                <EmptyState title="None">
-                  A file that cannot be brought to the latest version would stand here; its tenant alone would
-                  get a 503.
-                </EmptyState>
+                !isUnknown && (
+                  <EmptyState title="None">
+                    A file that cannot be brought to the latest version would stand here; its tenant alone
+                    would get a 503.
+                  </EmptyState>
+                )
               }
               columns={[
                 {

@@ -39,6 +39,7 @@ export function useStream<Done>(path: string, onEvent: (event: StreamEvent) => v
     const controller = new AbortController();
     running.current = controller;
     setWork({ state: 'running', progress: null, result: null, error: null });
+    let isDone = false;
     try {
       const response = await api.send(path, {
         method: 'POST',
@@ -49,11 +50,16 @@ export function useStream<Done>(path: string, onEvent: (event: StreamEvent) => v
       for await (const event of readEvents(response)) {
         const { name, data } = event;
         if (name === 'progress') setWork((before) => ({ ...before, progress: data as Progress }));
-        else if (name === 'done') setWork((before) => ({ ...before, state: 'done', result: data as Done }));
-        else if (name === 'error') throw new ApiError(data as Schema<'Problem'>);
+        else if (name === 'done') {
+          isDone = true;
+          setWork((before) => ({ ...before, state: 'done', result: data as Done }));
+        } else if (name === 'error') throw new ApiError(data as Schema<'Problem'>);
         else onEvent(event);
       }
+      if (!isDone) throw new Error('The server stopped telling of it before its end.');
     } catch (error) {
+      // What has ended is not undone by how its connection did.
+      if (isDone) return;
       if (controller.signal.aborted) setWork((before) => ({ ...before, state: 'idle' }));
       else setWork((before) => ({ ...before, state: 'failed', error }));
     }

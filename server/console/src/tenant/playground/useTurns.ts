@@ -70,6 +70,8 @@ export function useTurns(configId: string, onSettled: (turn: Turn) => void): Tur
       if (turn.state === 'running') throw new Error('The answer broke off before its end.');
     } catch (error) {
       const totalMs = now() - turn.startedAtMs;
+      // What has ended is not undone by how its connection did.
+      if (turn.state === 'done') return;
       if (controller.signal.aborted) show({ ...turn, state: 'stopped', totalMs, calls: [] });
       else show({ ...turn, state: 'failed', error, totalMs, calls: [] });
     } finally {
