@@ -30,18 +30,18 @@ function Limits() {
   const api = useApi();
   const me = useQuery(meQuery(api));
   const standing = useQuery({ ...limitsQuery(api), refetchInterval: REFRESH_MS });
-  const error = me.error ?? standing.error;
-  if (error && !standing.data) return <ErrorAlert error={error} onRetry={standing.refetch} />;
+  const failed = [me, standing].find((query) => query.error && query.data === undefined);
+  if (failed) return <ErrorAlert error={failed.error} onRetry={() => void failed.refetch()} />;
   if (!me.data || !standing.data) return <Skeleton height={240} />;
   const { limits } = me.data.tenant;
   const { requests, tokens, spend } = standing.data;
   return (
     <Stack>
       <SimpleGrid cols={{ base: 1, md: 3 }}>
-        <Left title="Turns a minute" share={requests && requests.remaining / requests.limit}>
+        <Left title="Turns a minute" share={requests && shareOf(requests.remaining, requests.limit)}>
           {leftOf(requests)}
         </Left>
-        <Left title="Tokens a minute" share={tokens && tokens.remaining / tokens.limit}>
+        <Left title="Tokens a minute" share={tokens && shareOf(tokens.remaining, tokens.limit)}>
           {leftOf(tokens)}
         </Left>
         <Left
@@ -49,7 +49,7 @@ function Limits() {
           share={
             spend.limit_usd === null
               ? null
-              : Math.max(0, 1 - (spend.spent_usd + spend.reserved_usd) / (spend.limit_usd || 1))
+              : shareOf(spend.limit_usd - spend.spent_usd - spend.reserved_usd, spend.limit_usd)
           }
         >
           <Money usd={spend.spent_usd} />
@@ -79,6 +79,9 @@ function Limits() {
     </Stack>
   );
 }
+
+/** Nothing is left of a limit of 0, nor of one that was lowered below what is used. */
+const shareOf = (left: number, limit: number): number => (limit > 0 ? Math.max(0, left / limit) : 0);
 
 const count = (limit: number | null): string => (limit === null ? UNLIMITED : formatCount(limit));
 
