@@ -18,7 +18,7 @@ export const createQueryClient = (): QueryClient =>
         // A page without a network still talks to a server on the same machine.
         networkMode: 'always',
       },
-      // Some answer with a secret, which is not to be kept.
+      // Some are given a secret, which is not to be kept.
       mutations: { networkMode: 'always', gcTime: 0 },
     },
   });

@@ -10,12 +10,15 @@ export interface ActionOptions<Input, Result> {
   onDone?: (result: Result) => void;
 }
 
-/** Something that changes the server's data. The error stays in `error`, for the form that asked. */
+/**
+ * Something that changes the server's data. The error stays in `error`, for the form that asked; the result goes to
+ * `onDone` alone, since some have a secret in them, which would lie in the cache as long as the page is open.
+ */
 export function useAction<Input = void, Result = unknown>(options: ActionOptions<Input, Result>) {
   const queries = useQueryClient();
   return useMutation({
-    mutationFn: options.run,
-    onSuccess: async (result) => {
+    mutationFn: async (input: Input): Promise<void> => {
+      const result = await options.run(input);
       options.onDone?.(result);
       if (options.done !== undefined) notifications.show({ message: options.done });
       await Promise.all(options.invalidates.map((queryKey) => queries.invalidateQueries({ queryKey })));

@@ -1,12 +1,13 @@
 import { Skeleton } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { getRouteApi } from '@tanstack/react-router';
-import { useMemo } from 'react';
+import { useMemo, useRef } from 'react';
 import { dataOf, type Schema } from '../../api/client.ts';
 import { useApi } from '../../session/context.ts';
 import { ErrorAlert } from '../../shared/ErrorAlert.tsx';
 import { PageHeader } from '../../shared/PageHeader.tsx';
 import { isProvider } from '../../shared/providers.ts';
+import { given } from '../../shared/search.ts';
 import { useAction } from '../../shared/useAction.ts';
 import { NoScope } from '../NoScope.tsx';
 import { configQuery, meQuery } from '../queries.ts';
@@ -35,10 +36,14 @@ function NewConfig() {
   const navigate = route.useNavigate();
   const me = useQuery(meQuery(api));
   const source = useQuery({ ...configQuery(api, copy ?? ''), enabled: copy !== undefined });
+  const made = useRef<string>(undefined);
   const create = useAction<Schema<'ConfigInput'>, Schema<'Config'>>({
     run: (body) => dataOf(api.client.POST('/api/v1/configs', { body })),
     invalidates: [['configs']],
     done: 'The config is made. Say something to it.',
+    onDone({ id }) {
+      made.current = id;
+    },
   });
   const allowed = me.data?.tenant.limits.providers ?? ['demo'];
   const provider = allowed.includes('demo') ? 'demo' : (allowed.find(isProvider) ?? 'demo');
@@ -53,7 +58,8 @@ function NewConfig() {
   if (me.isLoading || (copy !== undefined && !source.data)) return <Skeleton height={320} />;
   const submit = (input: Schema<'ConfigInput'>): void =>
     create.mutate(input, {
-      onSuccess: ({ id }) => void navigate({ to: '/playground', search: { config: id } }),
+      // Not before the form knows that it is saved, or it would ask whether to leave it.
+      onSuccess: () => void navigate({ to: '/playground', search: given({ config: made.current }) }),
     });
   return (
     <ConfigEditor
