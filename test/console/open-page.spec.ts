@@ -5,7 +5,7 @@ import { BROWSER_TIMEOUT_MS, createWorld, gone, type Secret, shown, signIn } fro
 
 const IDLE_MS = 60_000;
 
-describe('a page of the console beside other windows of its browser', function () {
+describe('a page of the console, open for a while', function () {
   this.timeout(BROWSER_TIMEOUT_MS);
   let aheadMs = 0;
   const world = createWorld({
@@ -101,6 +101,30 @@ describe('a page of the console beside other windows of its browser', function (
       await page.getByRole('button', { name: 'Make it' }).click();
       await shown(page.getByTestId('secret'));
       expect(await ended(page).count()).to.equal(0);
+    });
+  });
+
+  it('shows in a dialog what was refused since it was opened, and nothing older', async () => {
+    const tenant = await world.tenant();
+    const make = (name: string) => tenant.client.post('/api/v1/keys', { name });
+    expect([(await make('first')).status, (await make('second')).status]).to.deep.equal([201, 201]);
+    const options = { as: tenant.secret, faults: [/^500 DELETE \/api\/v1\/keys\//] };
+    await world.visit('/keys', options, async (page) => {
+      await page.route('**/api/v1/keys/*', (route) => route.fulfill({ status: 500, body: '' }), { times: 1 });
+      const revoke = async (name: string) => {
+        await page.getByRole('button', { name: `Revoke ${name}` }).click();
+        await shown(page.getByRole('dialog', { name: `Revoke ${name}` }));
+      };
+      const confirm = page.getByRole('button', { name: 'Revoke', exact: true });
+      await revoke('first');
+      await confirm.click();
+      await shown(page.getByRole('alert'));
+      await page.getByRole('button', { name: 'Cancel' }).click();
+      await gone(page.getByRole('dialog'));
+      await revoke('second');
+      expect(await page.getByRole('alert').count()).to.equal(0);
+      await confirm.click();
+      await shown(page.getByText('The key is refused from now on.'));
     });
   });
 

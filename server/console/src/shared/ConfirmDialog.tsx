@@ -1,6 +1,6 @@
 import { Button, Group, Modal, Stack, TextInput } from '@mantine/core';
 import { type FormEvent, type ReactNode, useState } from 'react';
-import { ErrorAlert } from './ErrorAlert.tsx';
+import { DialogError } from './ErrorAlert.tsx';
 
 export interface ConfirmDialogProps {
   opened: boolean;
@@ -48,7 +48,7 @@ function Question({ children, confirm, typed, danger = false, busy, error, ...on
             onChange={(event) => setText(event.currentTarget.value)}
           />
         )}
-        <ErrorAlert error={error} />
+        <DialogError error={error} />
         <Group justify="flex-end">
           <Button variant="default" onClick={on.onClose}>
             Cancel

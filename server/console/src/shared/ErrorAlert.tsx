@@ -1,4 +1,5 @@
 import { Alert, Button, Code, CopyButton, Group, List, Text, UnstyledButton } from '@mantine/core';
+import { useState } from 'react';
 import { ApiError } from '../api/problem.ts';
 
 export interface ErrorAlertProps {
@@ -33,6 +34,12 @@ export function ErrorAlert({ error, onRetry }: ErrorAlertProps) {
       </Group>
     </Alert>
   );
+}
+
+/** The error of what a dialog asked for: not one of the last time that it was open, when it asked for something else. */
+export function DialogError({ error }: Pick<ErrorAlertProps, 'error'>) {
+  const [before] = useState(error);
+  return <ErrorAlert error={error === before ? null : error} />;
 }
 
 /** A request's id, to be found again in the server's log. */

@@ -1,6 +1,6 @@
 import { Button, Group, Modal, Stack } from '@mantine/core';
 import type { FormEvent, ReactNode } from 'react';
-import { ErrorAlert } from './ErrorAlert.tsx';
+import { DialogError } from './ErrorAlert.tsx';
 
 export interface FormDialogProps {
   opened: boolean;
@@ -23,11 +23,12 @@ export function FormDialog(props: FormDialogProps) {
     onSubmit();
   };
   return (
-    <Modal opened={opened} onClose={onClose} title={title}>
+    // A stray click must not end what runs: a file on its way, say.
+    <Modal opened={opened} onClose={onClose} title={title} closeOnClickOutside={!busy}>
       <form onSubmit={send}>
         <Stack>
           {children}
-          <ErrorAlert error={error} />
+          <DialogError error={error} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               Cancel
