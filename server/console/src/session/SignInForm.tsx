@@ -30,7 +30,7 @@ export function SignInForm() {
           label="Admin token or API key"
           description="Operators have an admin token, tenants an API key that begins with nbs_."
           name="secret"
-          autoComplete="current-password"
+          autoComplete="off"
           required
           data-autofocus
           value={secret}

@@ -30,7 +30,7 @@ export function ConfirmDialog(props: ConfirmDialogProps) {
 // Its own component: what was typed is gone with the dialog.
 function Question({ children, confirm, typed, danger = false, busy, error, ...on }: ConfirmDialogProps) {
   const [text, setText] = useState('');
-  const isTyped = typed === undefined || text === typed;
+  const isTyped = typed === undefined || asShown(text) === asShown(typed);
   const submit = (event: FormEvent): void => {
     event.preventDefault();
     if (isTyped) on.onConfirm();
@@ -61,3 +61,6 @@ function Question({ children, confirm, typed, danger = false, busy, error, ...on
     </form>
   );
 }
+
+/** A page shows several blanks as one, and none at the ends: that is what can be copied from it. */
+const asShown = (text: string): string => text.replace(/\s+/g, ' ').trim();
