@@ -193,7 +193,10 @@ describe("the operator's pages of tenants", function () {
 
       await page.getByRole('button', { name: 'Undelete Doomed' }).click();
       await confirm(page, 'Undelete Doomed', 'Undelete');
+      // The page then leads to the tenant's own: what is deleted while that loads is an error of the page.
+      const loaded = page.waitForResponse(`**/api/v1/admin/tenants/${tenant.id}`);
       expect((await meWith(await takeSecret(page))).body).to.have.nested.property('tenant.id', tenant.id);
+      await loaded;
       expect((await world.server.admin.delete(`/api/v1/admin/tenants/${tenant.id}`)).status).to.equal(204);
 
       await page.goto('/console/tenants?status=deleted');
