@@ -10,7 +10,7 @@ import { type Endpoint, invalidAnswer } from './errors.ts';
 import type { ServerEvent } from './event-reader.ts';
 import { isObject, parseJson } from './json.ts';
 import type { FinishReason, ProviderEvent } from './provider.ts';
-import { fetchOver } from './transport.ts';
+import { overTransport } from './sdk-client.ts';
 import {
   type Adapter,
   type AdapterOptions,
@@ -47,35 +47,38 @@ type Block =
   /** The text itself has gone to the client. */
   | { textLength: number };
 
+const PATH = '/v1/messages';
+
 /** Speaks Messages, always streamed. */
 export function createAnthropic(options: AdapterOptions): Adapter {
   const { name } = options;
-  const fetch = fetchOver(options.transport, ['anthropic-version', 'x-api-key']);
-  const client = new Anthropic({
-    // The SDK insists on a key; the one that is sent goes with the call.
-    apiKey: 'unused',
-    // Null and false, for where nothing is given the SDK looks into the environment and its own files.
-    authToken: null,
-    webhookKey: null,
-    openTelemetry: false,
-    baseURL: options.baseUrl,
-    maxRetries: options.retries,
-    // It would print the text of an event that it cannot parse.
-    logLevel: 'off',
-    fetch,
-  });
-  // It would give each attempt a timer and a signal: the transport has limits of its own, with kinder causes, whoever
-  // asks has one for the whole, and the signal of the call is enough.
-  client.fetchWithTimeout = fetch;
+  const client = overTransport(
+    options.transport,
+    PATH,
+    (fetch) =>
+      new Anthropic({
+        // The SDK insists on a key; the one that is sent goes with the call.
+        apiKey: 'unused',
+        // Null and false, for where nothing is given the SDK looks into the environment and its own files.
+        authToken: null,
+        webhookKey: null,
+        openTelemetry: false,
+        baseURL: options.baseUrl,
+        maxRetries: options.retries,
+        // It would print the text of an event that it cannot parse.
+        logLevel: 'off',
+        fetch,
+      }),
+  );
 
   return ({ apiKey, isOwnKey = false }) => ({
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
       const endpoint: Endpoint = { name, apiKey, isOwnKey };
       const body = requestBody(request, name);
-      const headers = { 'X-Api-Key': apiKey };
+      const headers = apiKey === null ? {} : { 'x-api-key': apiKey };
       // `post` is what `messages.create` calls, but that one prints warnings about old models.
       const start = (): Promise<Response> =>
-        client.post('/v1/messages', { body, headers, stream: true, signal }).asResponse();
+        client.post(PATH, { body, headers, stream: true, signal }).asResponse();
 
       const hidden = createHiddenCount(endpoint);
       const blocks = new Map<number, Block>();

@@ -5,7 +5,7 @@ import type { ServerEvent } from './event-reader.ts';
 import { isObject, parseObject } from './json.ts';
 import { type OpenAiProviderData, type RequestForm, requestBody } from './openai-request.ts';
 import type { FinishReason, ProviderEvent } from './provider.ts';
-import { fetchOver } from './transport.ts';
+import { overTransport } from './sdk-client.ts';
 import {
   type Adapter,
   type AdapterOptions,
@@ -59,37 +59,39 @@ interface Draft extends CallDraft {
   vendor: JsonObject;
 }
 
+const PATH = '/chat/completions';
+
 /** Speaks Chat Completions, always streamed: the first token is known and an abort has figures. */
 export function createOpenAi(options: OpenAiOptions): Adapter {
   const { name } = options;
-  const fetch = fetchOver(options.transport, ['authorization']);
-  const client = new OpenAI({
-    // The SDK insists on a key; the one that is sent goes with the call.
-    apiKey: 'unused',
-    baseURL: options.baseUrl,
-    // Null, for where nothing is given the SDK looks into the environment.
-    organization: null,
-    project: null,
-    adminAPIKey: null,
-    webhookSecret: null,
-    maxRetries: options.retries,
-    // It would print the text of a chunk that it cannot parse.
-    logLevel: 'off',
-    fetch,
-  });
-  // It would give each attempt a timer and a signal: the transport has limits of its own, with kinder causes, whoever
-  // asks has one for the whole, and the signal of the call is enough.
-  client.fetchWithTimeout = fetch;
+  const client = overTransport(
+    options.transport,
+    PATH,
+    (fetch) =>
+      new OpenAI({
+        // The SDK insists on a key; the one that is sent goes with the call.
+        apiKey: 'unused',
+        baseURL: options.baseUrl,
+        // Null, for where nothing is given the SDK looks into the environment.
+        organization: null,
+        project: null,
+        adminAPIKey: null,
+        webhookSecret: null,
+        maxRetries: options.retries,
+        // It would print the text of a chunk that it cannot parse.
+        logLevel: 'off',
+        fetch,
+      }),
+  );
 
   return ({ apiKey, isOwnKey = false }) => ({
     async *stream(request, { signal }): AsyncGenerator<ProviderEvent, void, undefined> {
       const endpoint: Endpoint = { name, apiKey, isOwnKey };
       const body = requestBody(request, options);
-      // Null takes away what the SDK would send.
-      const headers = { Authorization: apiKey === null ? null : `Bearer ${apiKey}` };
+      const headers = apiKey === null ? {} : { authorization: `Bearer ${apiKey}` };
       // `post` is what the SDK's typed methods call; here the body may hold what its types do not know.
       const start = (): Promise<Response> =>
-        client.post('/chat/completions', { body, headers, stream: true, signal }).asResponse();
+        client.post(PATH, { body, headers, stream: true, signal }).asResponse();
 
       const drafts: Draft[] = [];
       const hidden = createHiddenCount(endpoint);

@@ -1,9 +1,6 @@
 import { Agent } from 'undici';
 import { type AnswerHeaders, Exchange } from './exchange.ts';
 
-/** A `fetch` as both SDKs call it: a URL, a method, `Headers`, a string body and a signal. */
-export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
-
 /** What is posted. */
 export interface Post {
   url: string;
@@ -140,31 +137,4 @@ export function retryAfterMs(headers: Headers): number | null {
     ? seconds * 1000
     : Date.parse(text) - Date.parse(headers.get('date') ?? '');
   return Number.isFinite(ms) ? Math.max(ms, 0) : null;
-}
-
-/** What every wire format needs beside a key. */
-const HEADERS_SENT = ['accept', 'content-type', 'user-agent'];
-
-/**
- * A `fetch` for an SDK, which sends the headers above, the named ones, and no other: the SDKs add some from environment
- * variables that are meant for one provider only.
- */
-export function fetchOver(transport: Transport, names: string[]): Fetch {
-  const sent = [...HEADERS_SENT, ...names];
-  return (input, init = {}) => {
-    const { body, signal = null } = init;
-    if (typeof body !== 'string') throw new TypeError('The transport sends JSON text only.');
-    const given = init.headers instanceof Headers ? init.headers : new Headers(init.headers);
-    const headers: Record<string, string> = {};
-    for (const name of sent) {
-      const value = given.get(name);
-      if (value !== null) headers[name] = value;
-    }
-    return transport.post({
-      url: input instanceof Request ? input.url : String(input),
-      headers,
-      body,
-      signal,
-    });
-  };
 }
