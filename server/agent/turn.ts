@@ -81,7 +81,7 @@ export function createTurn(parts: TurnParts, admitted: AdmittedTurn, onSettled: 
   const ask = async (emit: (event: TurnEvent) => void | Promise<void>): Promise<void> => {
     const { signal } = controller;
     signal.throwIfAborted();
-    const aborted = whenAborted(signal);
+    let aborted: Promise<never> | null = null;
     isAsked = true;
     for await (const event of parts.providers.get(provider, admitted.ownKey).stream(question, { signal })) {
       const told = answer.add(event);
@@ -89,7 +89,10 @@ export function createTurn(parts: TurnParts, admitted: AdmittedTurn, onSettled: 
         firstTokenAt ??= clock.monotonic();
         // A client that takes nothing off its connection must not hold the turn past its abort.
         const taken = emit(told);
-        if (taken) await Promise.race([taken, aborted]);
+        if (taken) {
+          aborted ??= whenAborted(signal);
+          await Promise.race([taken, aborted]);
+        }
       }
       // Once the answer is whole it is kept, whoever has left.
       if (event.type !== 'end') signal.throwIfAborted();
@@ -228,6 +231,7 @@ const toFault = (error: unknown): Fault =>
 /** Rejects with the signal's reason when it is aborted; nobody has to listen. */
 function whenAborted(signal: AbortSignal): Promise<never> {
   const aborted = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
   aborted.catch(() => {});

@@ -64,12 +64,10 @@ export function toRow(
     row.toolName = draft.name;
     row.isError = draft.isError;
   }
-  const bytes = [row.content, row.toolCalls, row.providerData].reduce(
-    (sum, text) => sum + (text === null ? 0 : Buffer.byteLength(text)),
-    0,
-  );
-  return { row, bytes };
+  return { row, bytes: bytesOf(row.content) + bytesOf(row.toolCalls) + bytesOf(row.providerData) };
 }
+
+const bytesOf = (text: string | null): number => (text === null ? 0 : Buffer.byteLength(text));
 
 const parseCalls = (text: string | null): ToolCall[] =>
   text === null ? [] : (JSON.parse(text) as ToolCall[]);

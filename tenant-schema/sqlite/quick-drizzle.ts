@@ -76,21 +76,56 @@ function binder(query: Query): (values: Values | undefined) => unknown[] {
     });
 }
 
-/** Makes an object of a row whose columns are those of tables; null for other queries, which drizzle reads itself. */
+/**
+ * Makes an object of a row whose columns are those of tables, or of a join one for each table; null for other queries,
+ * which drizzle reads itself.
+ */
 function rowMapper(fields: PrepareArguments[1]): ((row: unknown[]) => Values) | null {
-  const columns: { name: string; column: Column }[] = [];
-  for (const { path, field } of fields ?? []) {
-    const [name] = path;
-    if (path.length !== 1 || name === undefined || !is(field, Column)) return null;
-    columns.push({ name, column: field });
+  const columns: ColumnOfRow[] = [];
+  for (const [index, { path, field }] of (fields ?? []).entries()) {
+    const name = path.at(-1);
+    if (path.length > 2 || name === undefined || !is(field, Column)) return null;
+    columns.push({ table: path.length === 2 ? String(path[0]) : null, name, column: field, index });
   }
-  if (columns.length === 0) return null;
+  const tables = [...new Set(columns.map(({ table }) => table))];
+  if (tables.length === 1 && tables[0] === null) return objectMapper(columns);
+  const mappers: [string, ColumnOfRow[], (row: unknown[]) => Values][] = [];
+  for (const table of tables) {
+    if (table === null) return null;
+    const own = columns.filter((column) => column.table === table);
+    mappers.push([table, own, objectMapper(own)]);
+  }
+  if (mappers.length === 0) return null;
   return (row) => {
     const object: Values = {};
-    columns.forEach(({ name, column }, index) => {
+    for (const [table, own, toObject] of mappers) {
+      // Where a left join has found nothing.
+      object[table] = own.every(({ index }) => row[index] === null) ? null : toObject(row);
+    }
+    return object;
+  };
+}
+
+interface ColumnOfRow {
+  /** As the query names it; null where the columns are the query's own. */
+  table: string | null;
+  name: string;
+  column: Column;
+  index: number;
+}
+
+function objectMapper(columns: ColumnOfRow[]): (row: unknown[]) => Values {
+  // With all its names, so that a copy is an object like others of its kind: one that gets more than a dozen names, each
+  // from a variable, becomes a hash table, which takes several times the memory.
+  const blank: Values = JSON.parse(
+    JSON.stringify(Object.fromEntries(columns.map(({ name }) => [name, null]))),
+  );
+  return (row) => {
+    const object = { ...blank };
+    for (const { name, column, index } of columns) {
       const value = row[index];
-      object[name] = value === null ? null : column.mapFromDriverValue(value);
-    });
+      if (value !== null) object[name] = column.mapFromDriverValue(value);
+    }
     return object;
   };
 }

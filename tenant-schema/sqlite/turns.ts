@@ -29,8 +29,11 @@ export type TurnVerbs = Pick<
 > & {
   /** Closes every open turn of a run that is over as `aborted`. Done whenever a file is opened. */
   closeDeadTurns(): void;
-  /** Only inside a transaction: closes what is left of a lost turn. @throws `conversation_busy` while one runs */
-  requireFree(conversationId: string, isRunning: TurnRequest['isRunning']): void;
+  /**
+   * Only inside a transaction: closes what is left of a lost turn, and tells whether there was one.
+   * @throws `conversation_busy` while one runs
+   */
+  requireFree(conversationId: string, isRunning: TurnRequest['isRunning']): boolean;
 };
 
 type ConversationRow = typeof conversations.$inferSelect;
@@ -74,9 +77,23 @@ export function turnVerbs(
   const closeTurn = (id: string, end: FinishedTurn | FailedTurn): boolean => {
     const [open] = statements.takeOpenTurn().all({ id });
     if (!open) return false;
+    const { usage } = end;
+    // Name by name: so many from two objects would make it a hash table, which takes several times the memory.
     statements.insertTurn().run({
-      ...open,
-      ...end.usage,
+      id,
+      requestId: open.requestId,
+      configId: open.configId,
+      configVersion: open.configVersion,
+      conversationId: open.conversationId,
+      user: open.user,
+      provider: open.provider,
+      model: open.model,
+      createdAt: open.createdAt,
+      inputTokens: usage.inputTokens,
+      outputTokens: usage.outputTokens,
+      cachedInputTokens: usage.cachedInputTokens,
+      cacheWriteInputTokens: usage.cacheWriteInputTokens,
+      reasoningTokens: usage.reasoningTokens,
       status: end.status,
       errorCode: end.errorCode,
       latencyMs: Math.round(end.latencyMs),
@@ -86,12 +103,12 @@ export function turnVerbs(
       priceVersion: end.priceVersion,
     });
     if (end.content !== null) log.addContent(id, end.content);
-    const usage = toUsageDay(open.createdAt, end);
-    log.addTurn({ ...usage, configId: open.configId, model: open.model });
+    const day = toUsageDay(open.createdAt, end);
+    log.addTurn({ ...day, configId: open.configId, model: open.model });
     limits.settle(open, end);
     if (open.idempotencyKeyHash !== null)
       idempotency.settle(open.idempotencyKeyHash, id, 'answer' in end ? end.answer : null);
-    context.reportUsage(usage);
+    context.reportUsage(day);
     return true;
   };
   const closeDead = (open: OpenTurnRow): void => {
@@ -109,9 +126,9 @@ export function turnVerbs(
   // What runs in another process, nobody but that one knows: it settles its turns itself as long as it lives.
   const isAlive = (open: OpenTurnRow, isRunning: TurnRequest['isRunning']): boolean =>
     open.runId === context.runId ? isRunning(open.id) : context.isLiveRun(open.runId);
-  const requireFree = (conversationId: string, isRunning: TurnRequest['isRunning']): void => {
+  const requireFree = (conversationId: string, isRunning: TurnRequest['isRunning']): boolean => {
     const open = statements.openTurnOf().get({ conversationId });
-    if (!open) return;
+    if (!open) return false;
     if (isAlive(open, isRunning)) {
       throw new Fault(
         'conversation_busy',
@@ -122,6 +139,7 @@ export function turnVerbs(
       );
     }
     closeDead(open);
+    return true;
   };
   /** False where it runs. */
   const reap = (turnId: string, isRunning: TurnRequest['isRunning']): boolean => {
@@ -176,9 +194,9 @@ export function turnVerbs(
         let conversation: ConversationRow | null = null;
         if (request.conversationId !== null) {
           conversation = requireConversation(request, request.conversationId);
-          requireFree(conversation.id, request.isRunning);
+          const wasLost = requireFree(conversation.id, request.isRunning);
           // With a lost turn that was its first, it goes.
-          conversation = requireConversation(request, request.conversationId);
+          if (wasLost) conversation = requireConversation(request, request.conversationId);
         }
         // Before up to `historyBytesMax` bytes are read for nothing.
         const demand = request.admit(

@@ -12,6 +12,8 @@ const things = sqliteTable('things', {
   tags: text({ mode: 'json' }).$type<string[]>(),
 });
 
+const notes = sqliteTable('notes', { thingId: text('thing_id').notNull(), line: text() });
+
 describe('prepared queries', () => {
   let db: Database.Database;
   beforeEach(() => {
@@ -19,6 +21,7 @@ describe('prepared queries', () => {
     db.exec(
       'CREATE TABLE things (id TEXT PRIMARY KEY NOT NULL, is_open INTEGER NOT NULL, changed_at INTEGER, tags TEXT)',
     );
+    db.exec('CREATE TABLE notes (thing_id TEXT NOT NULL, line TEXT)');
   });
   afterEach(() => db.close());
 
@@ -44,6 +47,11 @@ describe('prepared queries', () => {
       const renamed = orm.select({ open: things.isOpen }).from(things).where(byId).prepare();
       const computed = orm.select({ count: sql<number>`count(*)` }).from(things).prepare();
       const joined = orm.select({ thing: things, n: things.id }).from(things).where(byId).prepare();
+      const ofThing = eq(notes.thingId, things.id);
+      const pair = { thing: things, note: notes };
+      const inner = orm.select(pair).from(things).innerJoin(notes, ofThing).where(byId).prepare();
+      const left = orm.select(pair).from(things).leftJoin(notes, ofThing).where(byId).prepare();
+      db.prepare('INSERT INTO notes (thing_id) VALUES (?)').run(id);
       const taken = orm.delete(things).where(byId).returning().prepare();
       return [
         changes,
@@ -53,6 +61,10 @@ describe('prepared queries', () => {
         whole.all({ id: 'none' }),
         renamed.all({ id }),
         joined.get({ id }),
+        inner.all({ id }),
+        inner.get({ id: `${id}-empty` }),
+        left.all({ id }),
+        left.all({ id: `${id}-empty` }),
         db.prepare('SELECT is_open, changed_at, tags FROM things WHERE id = ?').get(id),
         taken.all({ id }),
         taken.all({ id: `${id}-empty` }),
@@ -61,7 +73,7 @@ describe('prepared queries', () => {
     });
     const [expected, found] = rows.map((row) => JSON.parse(JSON.stringify(row).replaceAll('t-1', 't-0')));
     expect(found).to.deep.equal(expected);
-    expect(expected, 'a pair each').to.have.length(11);
+    expect(expected, 'a pair each').to.have.length(15);
     expect(found[1]).to.deep.include({ isOpen: true, tags: ['a'] });
   });
 
