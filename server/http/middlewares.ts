@@ -8,7 +8,7 @@ import { RATE_LIMIT_HEADERS } from '../endpoints/rate-limit.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { PROBLEMS, problemHeaders, problemOf, toFault } from './problem.ts';
-import type { RequestMiddleware } from './state.ts';
+import type { RequestContext, RequestMiddleware } from './state.ts';
 
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
@@ -72,8 +72,12 @@ export const errorBoundary = (): RequestMiddleware => async (ctx, next) => {
   }
 };
 
-/** Headers that keep browsers from doing more with an answer than was meant. HSTS is the TLS proxy's to say. */
+/**
+ * Headers that keep browsers from doing more with an answer than was meant. HSTS is the TLS proxy's to say. They are the
+ * same for every answer, and helmet is asked for them once.
+ */
 export const securityHeaders = (): RequestMiddleware => {
+  const headers: [string, string][] = [['Cache-Control', 'no-store']];
   const protect = helmet({
     strictTransportSecurity: false,
     contentSecurityPolicy: {
@@ -81,9 +85,12 @@ export const securityHeaders = (): RequestMiddleware => {
       directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] },
     },
   });
+  const setHeader = (name: string, value: string) => headers.push([name, value]);
+  const answer = { req: {}, res: { setHeader, removeHeader() {} } };
+  void protect(answer as unknown as RequestContext, async () => {});
   return (ctx, next) => {
-    ctx.set('Cache-Control', 'no-store');
-    return protect(ctx, next);
+    for (const [name, value] of headers) ctx.res.setHeader(name, value);
+    return next();
   };
 };
 

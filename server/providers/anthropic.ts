@@ -84,16 +84,18 @@ export function createAnthropic(options: AdapterOptions): Adapter {
       const blocks = new Map<number, Block>();
       let usage: AnthropicUsage = {};
       let stopReason: string | null = null;
-      for await (const event of chunksOf(start, eventOf, endpoint, signal)) {
-        const text = addToBlocks(blocks, event, hidden);
-        if (text !== '') yield { type: 'text', text };
-        const bytes = hidden.take();
-        if (bytes > 0) yield { type: 'hidden', bytes };
-        stopReason = event.delta?.stop_reason || stopReason;
-        const figures = event.message?.usage ?? event.usage;
-        if (figures) {
-          usage = addAnthropic(usage, figures);
-          yield { type: 'usage', usage: fromAnthropic(usage) };
+      for await (const events of chunksOf(start, eventOf, endpoint, signal)) {
+        for (const event of events) {
+          const text = addToBlocks(blocks, event, hidden);
+          if (text !== '') yield { type: 'text', text };
+          const bytes = hidden.take();
+          if (bytes > 0) yield { type: 'hidden', bytes };
+          stopReason = event.delta?.stop_reason || stopReason;
+          const figures = event.message?.usage ?? event.usage;
+          if (figures) {
+            usage = addAnthropic(usage, figures);
+            yield { type: 'usage', usage: fromAnthropic(usage) };
+          }
         }
       }
       if (stopReason === null) throw invalidAnswer(endpoint, 'The stream ended without a stop reason.');

@@ -97,21 +97,23 @@ export function createOpenAi(options: OpenAiOptions): Adapter {
       const hidden = createHiddenCount(endpoint);
       let reasoning = '';
       let reason: string | null = null;
-      for await (const chunk of chunksOf(start, createChunkOf(), endpoint, signal)) {
-        const choice = chunk.choices?.[0];
-        const text = textOf(choice?.delta);
-        if (text !== '') yield { type: 'text', text };
-        for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta, hidden);
-        const thoughts = thoughtsOf(choice?.delta);
-        if (options.returnsReasoning) {
-          hidden.add(...thoughts);
-          reasoning += choice?.delta?.reasoning_content ?? '';
-        } else hidden.see(...thoughts);
-        const bytes = hidden.take();
-        if (bytes > 0) yield { type: 'hidden', bytes };
-        reason = choice?.finish_reason || reason;
-        const usage = chunk.usage ?? choice?.usage;
-        if (usage) yield { type: 'usage', usage: fromOpenAi(usage) };
+      for await (const chunks of chunksOf(start, createChunkOf(), endpoint, signal)) {
+        for (const chunk of chunks) {
+          const choice = chunk.choices?.[0];
+          const text = textOf(choice?.delta);
+          if (text !== '') yield { type: 'text', text };
+          for (const delta of choice?.delta?.tool_calls ?? []) addCallDelta(drafts, delta, hidden);
+          const thoughts = thoughtsOf(choice?.delta);
+          if (options.returnsReasoning) {
+            hidden.add(...thoughts);
+            reasoning += choice?.delta?.reasoning_content ?? '';
+          } else hidden.see(...thoughts);
+          const bytes = hidden.take();
+          if (bytes > 0) yield { type: 'hidden', bytes };
+          reason = choice?.finish_reason || reason;
+          const usage = chunk.usage ?? choice?.usage;
+          if (usage) yield { type: 'usage', usage: fromOpenAi(usage) };
+        }
       }
       if (reason === null) throw invalidAnswer(endpoint, 'The stream ended without a finish reason.');
 

@@ -44,7 +44,9 @@ export function toRow(
   place: { conversationId: string; seq: number; createdAt: number },
 ): { row: MessageRow; bytes: number } {
   const row: MessageRow = {
-    ...place,
+    conversationId: place.conversationId,
+    seq: place.seq,
+    createdAt: place.createdAt,
     id: draft.id,
     role: draft.role,
     content: draft.content,
