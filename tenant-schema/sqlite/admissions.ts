@@ -1,7 +1,7 @@
 import { asc, desc, eq, gt, gte, lt, sql } from 'drizzle-orm';
 import { firstIdAt } from '../ids.ts';
 import type { LimitStanding, TokenUsage, TurnDemand, TurnLimits, WindowStanding } from '../store.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { admissionState, admissions, openTurns, turns } from './tables.ts';
 
 /** Which of the two rolling limits a turn has hit. */
@@ -65,7 +65,7 @@ export function standingIn(window: AdmissionWindow | null, limits: TurnLimits): 
  * The turns of the last minute. Their numbers have no gap and their times do not fall, so that how many there are, and
  * when the window has room for one more, is known from one or two rows; old rows are looked at once, when they go.
  */
-export function admissionsOf({ orm }: StoreContext): Admissions {
+export function admissionsOf({ orm, prepared }: StoreContext): Admissions {
   const param = sql.placeholder;
   const state = prepared(() => orm.select().from(admissionState).where(eq(admissionState.id, 1)).prepare());
   const setState = prepared(() =>

@@ -4,7 +4,7 @@ import { idTime } from '../ids.ts';
 import { mergeMetadata } from '../json.ts';
 import { decodeCountCursor, decodeIdCursor, pageWithinBytes } from '../page.ts';
 import type { Config, ConfigContent, ModelConfig, TenantStore, ToolConfig } from '../store.ts';
-import { prepared, preparedByShape, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { configs, configVersions } from './tables.ts';
 
 export type ConfigVerbs = Pick<
@@ -24,7 +24,7 @@ interface ConfigRow extends VersionRow {
 }
 
 export function configVerbs(context: StoreContext): ConfigVerbs {
-  const { orm, write } = context;
+  const { orm, prepared, preparedByShape, write } = context;
   const param = sql.placeholder;
   const columns = {
     configId: configVersions.configId,

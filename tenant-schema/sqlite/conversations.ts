@@ -3,7 +3,7 @@ import { notFound } from '../fault.ts';
 import { mergeMetadata } from '../json.ts';
 import { decodeCountCursor, decodeIdCursor, encodeCursor, pageOf, pageWithinBytes } from '../page.ts';
 import type { Conversation, TenantStore } from '../store.ts';
-import { prepared, preparedByShape, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { parseMetadata, toStoredMessage } from './messages.ts';
 import { conversations, messages, openTurns } from './tables.ts';
 import type { TurnVerbs } from './turns.ts';
@@ -26,7 +26,7 @@ export function conversationVerbs(
   context: StoreContext,
   requireFree: TurnVerbs['requireFree'],
 ): ConversationVerbs {
-  const { orm, read, write, writeBeyondLimit } = context;
+  const { orm, prepared, preparedByShape, read, write, writeBeyondLimit } = context;
   const param = sql.placeholder;
   const select = () =>
     orm

@@ -6,9 +6,10 @@ import type { IdMaker } from '../ids.ts';
 import { HEADROOM_BYTES } from '../room.ts';
 import type { UsageDay } from '../store.ts';
 import { quickDrizzle } from './quick-drizzle.ts';
+import { StatementRecipes, type Statements, statementsOf } from './statements.ts';
 
 /** What the verbs of one open file work with. It lives and dies with the file's handle. */
-export interface StoreContext {
+export interface StoreContext extends Statements {
   readonly orm: BetterSQLite3Database;
   readonly clock: Clock;
   readonly ids: IdMaker;
@@ -45,6 +46,8 @@ export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runI
   isLiveRun?(runId: string): boolean;
   /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
   storageBytesMax?: number | null;
+  /** Shared by the handles of files that are alike, whose verbs are made in the same way. Default: of this one alone. */
+  recipes?: StatementRecipes;
   /** Called after the commit with each turn that has ended in it. Must not throw. */
   onUsage?(usage: UsageDay): void;
   /** Called where what the file holds must be on the disk before anybody hears of it. Must not throw. */
@@ -57,7 +60,8 @@ const PAGES_MAX = 0xffff_fffe;
 export function createContext(db: Database.Database, parts: ContextParts): StoreContext {
   // Made once: better-sqlite3 builds a new function, with its statements, at each call of `transaction`.
   const transaction = db.transaction((work: () => unknown) => work());
-  const used = prepared(() =>
+  const statements = statementsOf(db, parts.recipes ?? new StatementRecipes());
+  const used = statements.prepared(() =>
     db
       .prepare<[], number>(
         'SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size',
@@ -83,6 +87,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
     return result;
   };
   return {
+    ...statements,
     clock,
     ids,
     runId,
@@ -140,30 +145,5 @@ function pageLimiter(db: Database.Database, bytesMax: number | null): (limited: 
   const lift = db.prepare(`PRAGMA max_page_count = ${PAGES_MAX}`);
   return (limited) => {
     (limited ? limit : lift).get();
-  };
-}
-
-/** A statement that is compiled at its first use and kept with the handle. */
-export function prepared<S>(compile: () => S): () => S {
-  let statement: S | undefined;
-  return () => {
-    statement ??= compile();
-    return statement;
-  };
-}
-
-/** Statements of one family, told apart by which filters they have; each is compiled at its first use. */
-export function preparedByShape<S>(compile: (shape: string[]) => S): (filters: object) => S {
-  const statements = new Map<string, S>();
-  return (filters) => {
-    const shape = Object.entries(filters)
-      .filter(([, value]) => value !== undefined && value !== null)
-      .map(([name]) => name);
-    const key = shape.join();
-    const known = statements.get(key);
-    if (known) return known;
-    const made = compile(shape);
-    statements.set(key, made);
-    return made;
   };
 }

@@ -1,7 +1,7 @@
 import { and, eq, isNotNull, lte, sql } from 'drizzle-orm';
 import { Fault } from '../fault.ts';
 import type { IdempotencyKey, JsonObject } from '../store.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { idempotency } from './tables.ts';
 
 /** What is kept under the keys of requests that may come again. All but `find` only inside a transaction that may write. */
@@ -32,7 +32,7 @@ const NONE_EXPIRED_MS = 60_000;
  */
 const EXPIRED_AT_A_TIME = sql.raw('8');
 
-export function idempotencyOf({ orm }: StoreContext): Idempotency {
+export function idempotencyOf({ orm, prepared }: StoreContext): Idempotency {
   const param = sql.placeholder;
   const ofTurn = and(eq(idempotency.keyHash, param('keyHash')), eq(idempotency.turnId, param('turnId')));
   const byKey = prepared(() =>

@@ -3,7 +3,7 @@ import { toTimestamp } from '../clock.ts';
 import { Fault, type FaultCode } from '../fault.ts';
 import type { LimitStanding, TenantStore, TokenUsage, TurnDemand, TurnLimits } from '../store.ts';
 import { type AdmissionWindow, admissionsOf, standingIn, WINDOW_MS } from './admissions.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { type MonthSpend, monthEnd, spendOf } from './spend.ts';
 import { openTurns } from './tables.ts';
 
@@ -49,7 +49,7 @@ const SOON_MS = 1000;
 
 /** What a tenant has used, against what it may. Each limit is checked where it is reserved: in one transaction. */
 export function limitVerbs(context: StoreContext): LimitVerbs {
-  const { clock, orm } = context;
+  const { clock, orm, prepared } = context;
   const admissions = admissionsOf(context);
   const spend = spendOf(context);
   const openCount = prepared(() => orm.select({ count: sql<number>`count(*)` }).from(openTurns).prepare());

@@ -1,7 +1,7 @@
 import { asc, eq, lt, sql } from 'drizzle-orm';
 import { firstIdAt } from '../ids.ts';
 import type { TenantStore } from '../store.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { turnContents, turns } from './tables.ts';
 
 export type PruningVerbs = Pick<TenantStore, 'pruneLogs'>;
@@ -15,7 +15,7 @@ const INCREMENTAL = 2;
 
 /** Removes log rows that are kept no longer, a few milliseconds at a time. */
 export function pruningVerbs(context: StoreContext): PruningVerbs {
-  const { orm, pragma } = context;
+  const { orm, pragma, prepared } = context;
   const param = sql.placeholder;
   const oldest = prepared(() =>
     orm

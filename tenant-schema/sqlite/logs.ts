@@ -3,7 +3,7 @@ import { notFound } from '../fault.ts';
 import { firstIdAt } from '../ids.ts';
 import { encodeCursor, idBound, pageOf } from '../page.ts';
 import type { LogFilter, TenantStore, TurnContent, TurnLog } from '../store.ts';
-import { prepared, preparedByShape, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { turnContents, turns } from './tables.ts';
 
 export type LogVerbs = Pick<TenantStore, 'listLogs' | 'getLog'> & {
@@ -21,7 +21,7 @@ type Along = Indexed | 'id';
 const LOOKED_AT_MAX = 1000;
 
 export function logVerbs(context: StoreContext): LogVerbs {
-  const { orm } = context;
+  const { orm, prepared, preparedByShape } = context;
   const param = sql.placeholder;
   // A turn's id begins with its time, so that a time range is a range of the table and of each index.
   const inRange = [gte(turns.id, param('from')), lt(turns.id, param('to'))];

@@ -9,6 +9,7 @@ import type { Migrations } from './migrator.ts';
 import { standsAlone } from './paths.ts';
 import { SHARED_BUSY_MS } from './patience.ts';
 import type { Pooled } from './pool.ts';
+import { StatementRecipes } from './statements.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 import { type SyncFile, WalSync, type WalSyncError } from './wal-sync.ts';
 
@@ -47,6 +48,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
    * for a success. All is in the main file by a new write, and that one synced, before such a file is used again.
    */
   const distrusted = new Set<string>();
+  const recipes = new StatementRecipes();
 
   const closeTenant = (id: string, db: Database.Database): void => {
     const { checkpointed, error } = closeDatabase(db);
@@ -90,6 +92,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
       const sync = wal;
       const context = createContext(db, {
         ...parts,
+        recipes,
         storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
         onUsage: (usage) => parts.onUsage(id, usage),
         ...(sync && { onPromise: () => sync.promise() }),

@@ -29,9 +29,33 @@ class QuickSession extends BetterSQLiteSession<NoSchema, NoSchema> {
   }
 
   override prepareQuery<T extends QueryConfig>(...parts: PrepareArguments): PreparedQuery<T> {
-    const [query, fields, method, isInArrayMode, toRows, metadata, caching] = parts;
-    const statement = this.#db.prepare<unknown[]>(query.sql);
-    const prepared = new PreparedQuery<T>(
+    const [query, fields, , , toRows] = parts;
+    return new QuickQuery<T>(this.#db, {
+      parts,
+      bind: binder(query),
+      toRow: toRows ? null : rowMapper(fields),
+    });
+  }
+}
+
+/** What was found out about a query. */
+interface Shape {
+  parts: PrepareArguments;
+  bind(values: Values | undefined): unknown[];
+  /** Null where drizzle reads the rows itself. */
+  toRow: ((row: unknown[]) => Values) | null;
+}
+
+/** What drizzle puts there of the joins of a query that it has prepared. */
+const JOINS = 'joinsNotNullableMap';
+
+class QuickQuery<T extends QueryConfig> extends PreparedQuery<T> {
+  readonly #shape: Shape;
+
+  constructor(db: Database.Database, shape: Shape) {
+    const [query, fields, method, isInArrayMode, toRows, metadata, caching] = shape.parts;
+    const statement = db.prepare<unknown[]>(query.sql);
+    super(
       statement,
       query,
       new NoopLogger(),
@@ -43,20 +67,34 @@ class QuickSession extends BetterSQLiteSession<NoSchema, NoSchema> {
       isInArrayMode,
       toRows,
     );
-    const bind = binder(query);
-    prepared.run = (values) => statement.run(bind(values));
-    const toRow = toRows ? null : rowMapper(fields);
+    const { bind, toRow } = shape;
+    this.#shape = shape;
+    this.run = (values) => statement.run(bind(values));
     if (toRow) {
       statement.raw();
-      prepared.get = (values) => {
+      this.get = (values) => {
         const row = statement.get(bind(values));
         return Array.isArray(row) ? toRow(row) : undefined;
       };
-      prepared.all = (values) => (statement.all(bind(values)) as unknown[][]).map(toRow);
+      this.all = (values) => (statement.all(bind(values)) as unknown[][]).map(toRow);
     }
-    return prepared;
+  }
+
+  /** Makes the same query for other files of the same schema; keeps nothing of this one. */
+  recipe(): (db: Database.Database) => PreparedQuery<T> {
+    const shape = this.#shape;
+    const joins: unknown = Reflect.get(this, JOINS);
+    return (db) => {
+      const query = new QuickQuery<T>(db, shape);
+      Reflect.set(query, JOINS, joins);
+      return query;
+    };
   }
 }
+
+/** How a query that was prepared with `quickDrizzle` is made for another file; null for anything else. */
+export const recipeOf = (query: unknown): ((db: Database.Database) => unknown) | null =>
+  query instanceof QuickQuery ? query.recipe() : null;
 
 /** The values of a query's parameters, in their order. */
 function binder(query: Query): (values: Values | undefined) => unknown[] {

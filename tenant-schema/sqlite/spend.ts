@@ -1,6 +1,6 @@
 import { eq, sql } from 'drizzle-orm';
 import { toTimestamp } from '../clock.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { spend } from './tables.ts';
 
 /** What one UTC month's turns have cost, and what is held for those that still run. */
@@ -28,7 +28,7 @@ export function monthEnd(epochMs: number): number {
   return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1);
 }
 
-export function spendOf({ orm }: StoreContext): Spend {
+export function spendOf({ orm, prepared }: StoreContext): Spend {
   const param = sql.placeholder;
   const byMonth = prepared(() =>
     orm

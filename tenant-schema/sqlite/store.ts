@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm';
 import type { TenantStore } from '../store.ts';
 import { configVerbs } from './configs.ts';
 import { conversationVerbs } from './conversations.ts';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { pruningVerbs } from './log-pruning.ts';
 import { logVerbs } from './logs.ts';
 import { tenant } from './tables.ts';
@@ -16,7 +16,7 @@ export interface SqliteTenantStore extends TenantStore {
 
 export function createStore(context: StoreContext): SqliteTenantStore {
   const configs = configVerbs(context);
-  const rename = prepared(() =>
+  const rename = context.prepared(() =>
     context.orm
       .update(tenant)
       .set({ name: sql`${sql.placeholder('name')}` })

@@ -1,9 +1,9 @@
 import { and, asc, eq, ne, sql } from 'drizzle-orm';
-import { prepared, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { conversations, messages, openTurns, turns } from './tables.ts';
 
 /** What the turn verbs ask of a file; each statement is compiled at its first use. */
-export function turnStatements({ orm, runId }: StoreContext) {
+export function turnStatements({ orm, prepared, runId }: StoreContext) {
   const param = sql.placeholder;
   return {
     conversationById: prepared(() =>

@@ -3,7 +3,7 @@ import { invalid } from '../fault.ts';
 import { firstIdAt } from '../ids.ts';
 import { decodeCursor, decodeIdCursor, pageOf } from '../page.ts';
 import type { TenantStore, TimeRange, UsageDay, UsageGroup, UsageSum } from '../store.ts';
-import { prepared, preparedByShape, type StoreContext } from './handle.ts';
+import type { StoreContext } from './handle.ts';
 import { turns, usageDays } from './tables.ts';
 
 /** A column of `usage_days` that is added up. */
@@ -20,7 +20,7 @@ export type UsageVerbs = Pick<TenantStore, 'usageByDay' | 'sumUsage'> & {
  * themselves read.
  */
 export function usageVerbs(context: StoreContext): UsageVerbs {
-  const { orm } = context;
+  const { orm, prepared, preparedByShape } = context;
   const param = sql.placeholder;
   const plus = (column: Counter): SQL => sql`${column} + excluded.${sql.identifier(column.name)}`;
 
