@@ -5,6 +5,7 @@ import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import { HEADROOM_BYTES } from '../room.ts';
 import type { UsageDay } from '../store.ts';
+import { type Commit, sparingNewWal } from './new-wal.ts';
 import { quickDrizzle } from './quick-drizzle.ts';
 import { StatementRecipes, type Statements, statementsOf } from './statements.ts';
 
@@ -46,6 +47,8 @@ export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runI
   isLiveRun?(runId: string): boolean;
   /** What the file may take, free pages aside, before nothing is added any more. Default: no limit. */
   storageBytesMax?: number | null;
+  /** Of a file opened with `synchronous = NORMAL`, whose `-wal` is synced by whoever asks for it. Default: by SQLite. */
+  walPath?: string;
   /** Shared by the handles of files that are alike, whose verbs are made in the same way. Default: of this one alone. */
   recipes?: StatementRecipes;
   /** Called after the commit with each turn that has ended in it. Must not throw. */
@@ -72,11 +75,13 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
   const promise = (): void => parts.onPromise?.();
   const limitPages = pageLimiter(db, storageBytesMax);
   limitPages(true);
+  const immediate: Commit = <T>(work: () => T) => transaction.immediate(work) as T;
+  const commit = parts.walPath === undefined ? immediate : sparingNewWal(db, parts.walPath, immediate);
   let ended: UsageDay[] = [];
   let commits = 0;
   const writeUnpromised = <T>(work: () => T): T => {
     ended = [];
-    const result = transaction.immediate(work) as T;
+    const result = commit(work);
     commits += 1;
     if (onUsage) ended.forEach(onUsage);
     return result;

@@ -65,7 +65,6 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
     // SQLite follows links; a file of ours is never one.
     if (!lstatSync(path).isFile()) throw new Error(`${path} is not a regular file.`);
     const walPath = `${path}-wal`;
-    const hasWal = (lstatSync(walPath, { throwIfNoEntry: false })?.size ?? 0) > 0;
     const db = openDatabase(path, {
       mustExist: true,
       synchronous: 'NORMAL',
@@ -87,11 +86,12 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         log.warn({ tenant_id: id, err: error }, 'tenant file closed: the disk does not take what is written');
       };
       if (parts.durability === 'full') {
-        wal = new WalSync(walPath, { folderIsDue: hasWal, onFailure, syncFile: parts.syncFile });
+        wal = new WalSync(walPath, { onFailure, syncFile: parts.syncFile });
       }
       const sync = wal;
       const context = createContext(db, {
         ...parts,
+        walPath,
         recipes,
         storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
         onUsage: (usage) => parts.onUsage(id, usage),

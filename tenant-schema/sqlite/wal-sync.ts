@@ -13,11 +13,6 @@ export class WalSyncError extends Error {
 }
 
 export interface WalSyncOptions {
-  /**
-   * Whether there was something in it when the database was opened: nobody has synced its name for certain then. That
-   * of a new one SQLite syncs itself, with the header.
-   */
-  folderIsDue: boolean;
   /** Called once. */
   onFailure(error: WalSyncError): void;
   /** Default: `fdatasync`. */
@@ -39,7 +34,8 @@ export class WalSync {
   readonly #syncFile: SyncFile;
   readonly #onFailure: WalSyncOptions['onFailure'];
   #descriptor: number | null;
-  #folderIsDue: boolean;
+  /** Until the first sync: nobody has synced the name of the `-wal` for certain, neither of one that was there nor of a new one. */
+  #folderIsDue = true;
   /** Commits so far that somebody waits for, how many of them the sync under way covers, and how many are on the disk. */
   #promised = 0;
   #covered = 0;
@@ -57,7 +53,6 @@ export class WalSync {
     // Before anything is committed. Of what the disk does not take, the system tells each descriptor that was open then,
     // and a later one only where nobody has heard of it; what SQLite hears at its own checkpoints it keeps to itself.
     this.#descriptor = openSync(path, 'r');
-    this.#folderIsDue = options.folderIsDue;
     this.#onFailure = options.onFailure;
     this.#syncFile = options.syncFile ?? syncData;
   }
