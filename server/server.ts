@@ -308,6 +308,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       runId,
       openMax: openTenants.first,
       idleMs: config.tenantIdleMs,
+      closesInThread: !isInternal,
       durability: config.durability,
       ...(isCrewed && { isLiveRun: crew.isLiveRun, closedElsewhere: crew.closed }),
       ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),

@@ -95,12 +95,14 @@ export function closeDatabase(db: Database.Database): CloseResult {
  * Brings what a crash left in a `-wal` or a journal into a file that this process has not open.
  * @throws SQLite's error where it is damaged or locked
  */
-export function settleDatabase(path: string): void {
+export function settleDatabase(path: string): CloseResult {
   const db = new Database(path, { fileMustExist: true, timeout: 1000 });
   try {
     // Only a first read makes SQLite look at what lies beside the file.
     db.prepare('SELECT count(*) FROM sqlite_schema').get();
-  } finally {
+  } catch (error) {
     closeDatabase(db);
+    throw error;
   }
+  return closeDatabase(db);
 }

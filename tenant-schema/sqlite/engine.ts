@@ -5,6 +5,7 @@ import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import type { UsageDay } from '../store.ts';
 import { createBlankFiles } from './blank-file.ts';
+import { createClosingThread } from './closing-thread.ts';
 import { settleDatabase } from './connection.ts';
 import { isBroken, isDamage, isLocked, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
@@ -54,6 +55,8 @@ export interface EngineOptions {
   };
   openMax: number;
   idleMs: number;
+  /** Idle files are closed in a thread, for a process that answers others meanwhile. Default: on the event loop. */
+  closesInThread?: boolean;
   /** `full`: what was done is on the disk when `use` resolves. `normal`: it survives the process, but maybe not the machine. */
   durability: 'full' | 'normal';
   /** Default: `fdatasync`, off the event loop. */
@@ -118,8 +121,10 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
+  const closingThread = options.closesInThread ? createClosingThread() : undefined;
   const openTenant = createOpener({
     ...options,
+    closingThread,
     isShared,
     pathOf: paths.of,
     migrations,
@@ -377,6 +382,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     close: async () => {
       clearInterval(sweeper);
       await Promise.all([pool.close(), copies.close(), imports.close(), closed.close()]);
+      await closingThread?.end();
       await settled();
       if (folderOwner) return;
       // Of files on which a job was ended.

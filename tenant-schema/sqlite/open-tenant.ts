@@ -1,7 +1,8 @@
 import { lstatSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import type { UsageDay } from '../store.ts';
-import { closeDatabase, openDatabase } from './connection.ts';
+import type { ClosingThread } from './closing-thread.ts';
+import { type CloseResult, closeDatabase, openDatabase } from './connection.ts';
 import type { EngineOptions } from './engine.ts';
 import { type ContextParts, createContext } from './handle.ts';
 import { requireLatest, requireOurs } from './known-schema.ts';
@@ -25,6 +26,8 @@ export interface OpenParts
   storageBytesMaxOf?: ((tenantId: string) => number | null) | undefined;
   /** Whether other processes of the server use the file too. */
   isShared: boolean;
+  /** Closes files beside the event loop. */
+  closingThread?: ClosingThread | undefined;
   /** Must not throw. */
   onUsage(tenantId: string, usage: UsageDay): void;
 }
@@ -42,7 +45,7 @@ export interface OpenTenant extends Pooled {
 
 /** Opens tenants' files for the pool. */
 export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant {
-  const { log } = parts;
+  const { log, closingThread } = parts;
   /**
    * Tenants of whose `-wal` a sync has failed. The system takes what it could not write for written, and the next sync
    * for a success. All is in the main file by a new write, and that one synced, before such a file is used again.
@@ -50,8 +53,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
   const distrusted = new Set<string>();
   const recipes = new StatementRecipes();
 
-  const closeTenant = (id: string, db: Database.Database): void => {
-    const { checkpointed, error } = closeDatabase(db);
+  const closed = (id: string, { checkpointed, error }: CloseResult): void => {
     if (checkpointed) distrusted.delete(id);
     if (parts.owner) {
       if (!standsAlone(parts.pathOf(id))) parts.owner.closedWithRest(id);
@@ -118,12 +120,18 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         commits: context.commits,
         close() {
           sync?.close();
-          closeTenant(id, db);
+          closed(id, closeDatabase(db));
         },
+        closeAside:
+          closingThread &&
+          (async () => {
+            sync?.close();
+            closed(id, await closingThread.close(path, db));
+          }),
       };
     } catch (error) {
       wal?.close();
-      closeTenant(id, db);
+      closed(id, closeDatabase(db));
       throw error;
     }
   };

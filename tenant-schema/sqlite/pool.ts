@@ -4,8 +4,10 @@ import { Fault } from '../fault.ts';
 
 /** What the pool needs of an open file. */
 export interface Pooled {
-  /** Closes the file. Must not throw. */
+  /** Closes the file at once. Must not throw. */
   close(): void;
+  /** The same for a file whose end nobody waits for, beside the event loop. Must not reject. */
+  closeAside?: (() => Promise<void>) | undefined;
 }
 
 export interface PoolOptions<H extends Pooled> {
@@ -38,12 +40,16 @@ export class Pool<H extends Pooled> {
   readonly #options: PoolOptions<H>;
   readonly #leased = new Map<string, Lease<H>>();
   readonly #idle: LRUCache<string, H>;
+  /** Files on their way out; they still count as open, and nobody opens them anew before they are closed. */
+  readonly #closing = new Map<string, Promise<void>>();
   /** Tenants whose file is being replaced or removed; others wait for the promise. */
   readonly #exclusive = new Map<string, Promise<void>>();
   /** Tenants whose file is being read by another process of ours, by how many. */
   readonly #shared = new Map<string, number>();
   /** Woken at each return of a lease, in order. */
   #waiting: (() => void)[] = [];
+  /** How many wait for a place. */
+  #roomWanted = 0;
   #closed = false;
   #hits = 0;
   #misses = 0;
@@ -60,8 +66,8 @@ export class Pool<H extends Pooled> {
       noDeleteOnStaleGet: true,
       perf: { now: () => options.clock.monotonic() },
       // `delete` is a file on its way from idle to leased; `evict` and `expire` are on their way out.
-      dispose: (handle, _id, reason) => {
-        if (reason !== 'delete') handle.close();
+      dispose: (handle, id, reason) => {
+        if (reason !== 'delete') this.#retire(id, handle);
       },
     });
   }
@@ -161,8 +167,8 @@ export class Pool<H extends Pooled> {
     this.#exclusive.set(id, new Promise((resolve) => (open = resolve)));
     try {
       while (this.#leased.has(id) || this.#shared.has(id)) await this.#nextReturn();
-      const handle = this.#takeIdle(id);
-      handle?.close();
+      this.#takeIdle(id)?.close();
+      await this.#closing.get(id);
       return await work();
     } finally {
       this.#exclusive.delete(id);
@@ -184,7 +190,7 @@ export class Pool<H extends Pooled> {
 
   stats() {
     return {
-      open: this.#leased.size + this.#idle.size,
+      open: this.#openCount,
       leased: this.#leased.size,
       openMax: this.#options.openMax,
       hits: this.#hits,
@@ -199,12 +205,13 @@ export class Pool<H extends Pooled> {
     this.#wake();
     while (this.#leased.size + this.#shared.size + this.#exclusive.size > 0) await this.#nextReturn();
     while (this.#idle.size > 0) this.#idle.pop();
+    await Promise.all(this.#closing.values());
   }
 
   /** Whom new work on the tenant has to wait for, if anybody. */
   #blocker(id: string): Promise<void> | undefined {
     if (this.#closed) throw new Fault('overloaded', 'The server is shutting down.');
-    return this.#exclusive.get(id);
+    return this.#exclusive.get(id) ?? this.#closing.get(id);
   }
 
   async #take(id: string): Promise<Lease<H>> {
@@ -234,7 +241,9 @@ export class Pool<H extends Pooled> {
         this.#misses += 1;
         return this.#lease(id, this.#options.open(id));
       }
+      this.#roomWanted += 1;
       await this.#nextReturn();
+      this.#roomWanted -= 1;
     }
   }
 
@@ -259,13 +268,32 @@ export class Pool<H extends Pooled> {
     return handle;
   }
 
-  /** Makes room by closing the file that was used least recently; false where every open file is leased. */
+  get #openCount(): number {
+    return this.#leased.size + this.#idle.size + this.#closing.size;
+  }
+
+  /** Makes room by closing the file that was used least recently; false where it has to be waited for. */
   #hasRoom(): boolean {
-    if (this.#leased.size + this.#idle.size < this.#options.openMax) return true;
-    if (this.#idle.size === 0) return false;
+    const { openMax } = this.#options;
+    if (this.#openCount < openMax) return true;
+    // One for each who waits, and one more.
+    if (this.#idle.size === 0 || this.#closing.size > this.#roomWanted) return false;
     this.#idle.pop();
     this.#evictions += 1;
-    return true;
+    return this.#openCount < openMax;
+  }
+
+  /** Closes a file that is not used any more: aside where others may be answered meanwhile. */
+  #retire(id: string, handle: H): void {
+    if (this.#closed || !handle.closeAside) {
+      handle.close();
+      return;
+    }
+    const closing = handle.closeAside().then(() => {
+      this.#closing.delete(id);
+      this.#wake();
+    });
+    this.#closing.set(id, closing);
   }
 
   #nextReturn(): Promise<void> {

@@ -1,0 +1,180 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { type ClosingThread, createClosingThread } from '../../tenant-schema/sqlite/closing-thread.ts';
+import { openDatabase } from '../../tenant-schema/sqlite/connection.ts';
+import type { TenantStore } from '../../tenant-schema/store.ts';
+import { configContent, startEngine, type TestEngine, temporaryFolder } from '../support/tenants.ts';
+
+describe('a file that is closed beside the event loop', () => {
+  let folder: ReturnType<typeof temporaryFolder>;
+  let thread: ClosingThread;
+  let path: string;
+  beforeEach(() => {
+    folder = temporaryFolder();
+    thread = createClosingThread();
+    path = join(folder.path, 'a.db');
+  });
+  afterEach(async () => {
+    await thread.end();
+    folder.remove();
+  });
+
+  /** An open file with something in its `-wal`. */
+  const open = (): Database.Database => {
+    const db = openDatabase(path, { mustExist: false, synchronous: 'NORMAL' });
+    db.exec('CREATE TABLE IF NOT EXISTS notes (text TEXT); INSERT INTO notes VALUES (1)');
+    return db;
+  };
+  const hasWal = (): boolean => existsSync(`${path}-wal`);
+  const noteCount = (): unknown => {
+    const db = new Database(path, { fileMustExist: true });
+    const count = db.prepare('SELECT count(*) FROM notes').pluck().get();
+    db.close();
+    return count;
+  };
+
+  it('stands alone, with everything in it', async () => {
+    const db = open();
+    const closing = thread.close(path, db);
+    expect(hasWal(), 'nothing of it happens here').to.equal(true);
+    expect(await closing).to.deep.equal({ checkpointed: true });
+    expect(db.open).to.equal(false);
+    expect(readdirSync(folder.path)).to.deep.equal(['a.db']);
+    expect(noteCount()).to.equal(1);
+  });
+
+  it('is one of many, each of which is closed', async () => {
+    const paths = Array.from({ length: 20 }, (_, index) => join(folder.path, `${index}.db`));
+    const results = await Promise.all(
+      paths.map((each) => {
+        path = each;
+        return thread.close(each, open());
+      }),
+    );
+    expect(results).to.deep.equal(paths.map(() => ({ checkpointed: true })));
+    expect(readdirSync(folder.path)).to.have.length(20);
+  });
+
+  it('is closed here where the thread cannot open it', async () => {
+    const db = open();
+    expect(await thread.close(join(folder.path, 'missing.db'), db)).to.deep.equal({ checkpointed: true });
+    expect({ isOpen: db.open, hasWal: hasWal() }).to.deep.equal({ isOpen: false, hasWal: false });
+  });
+
+  it('is closed here where the thread ends before it has opened it', async () => {
+    const closing = thread.close(path, open());
+    await thread.end();
+    expect(await closing).to.deep.equal({ checkpointed: true });
+    expect(hasWal()).to.equal(false);
+    expect(await thread.close(path, open()), 'another thread takes the next one').to.deep.equal({
+      checkpointed: true,
+    });
+    expect(noteCount()).to.equal(2);
+  });
+
+  it('is settled here where the thread ends before it has closed it', async () => {
+    const db = open();
+    const closeHere = db.close.bind(db);
+    db.close = () => {
+      void thread.end();
+      return closeHere();
+    };
+    expect(await thread.close(path, db)).to.deep.equal({ checkpointed: true });
+    expect(hasWal()).to.equal(false);
+    expect(noteCount()).to.equal(1);
+  });
+
+  it('keeps its -wal while it is open elsewhere in this process, whose locks hold on', async () => {
+    const other = open();
+    expect(await thread.close(path, open())).to.include({ checkpointed: true });
+    other.exec('INSERT INTO notes VALUES (3)');
+    // Another program opens and closes it. Without our locks it would be the last, and remove the -wal.
+    const look =
+      "const db = require('better-sqlite3')(process.argv[1]); db.prepare('SELECT * FROM notes').all(); db.close()";
+    execFileSync(process.execPath, ['-e', look, path]);
+    expect(hasWal()).to.equal(true);
+    other.close();
+    expect(noteCount()).to.equal(3);
+  });
+});
+
+describe('tenants whose idle files are closed beside the event loop', () => {
+  let world: TestEngine;
+  const places = 3;
+  beforeEach(() => {
+    world = startEngine({ openMax: places, closesInThread: true });
+  });
+  afterEach(() => world.stop());
+
+  const add = (store: TenantStore): void => void store.createConfig(configContent({ name: world.ids() }));
+  const count = (store: TenantStore): number => store.listConfigs({ limit: 100, cursor: null }).data.length;
+  const walFiles = (): string[] => readdirSync(world.folder).filter((name) => name.endsWith('-wal'));
+
+  it('wait for a file that is on its way out, and find everything in it', async () => {
+    const id = await world.tenant();
+    await world.engine.use(id, add);
+    world.clock.advance(60_001);
+    world.engine.closeIdle();
+    expect(world.engine.stats(), 'it still counts as open').to.include({ open: 1, leased: 0 });
+    expect(await world.engine.use(id, count)).to.equal(1);
+    expect(world.engine.stats()).to.include({ open: 1, misses: 2 });
+  });
+
+  it('leave nothing beside a file that is replaced meanwhile', async () => {
+    const id = await world.tenant();
+    await world.engine.use(id, add);
+    world.clock.advance(60_001);
+    world.engine.closeIdle();
+    const release = await world.engine.letGo(id);
+    expect({ open: world.engine.stats().open, walFiles: walFiles() }).to.deep.equal({
+      open: 0,
+      walFiles: [],
+    });
+    release();
+  });
+
+  it('never have more files open than places, and lose nothing, however they take turns', async () => {
+    const ids = await Promise.all(Array.from({ length: 6 }, () => world.tenant()));
+    const counts = new Map(ids.map((id) => [id, 0]));
+    let openMost = 0;
+    const visit = (index: number): Promise<void> => {
+      const id = ids[index] ?? '';
+      const expected = (counts.get(id) ?? 0) + 1;
+      counts.set(id, expected);
+      return world.engine.use(id, (store) => {
+        openMost = Math.max(openMost, world.engine.stats().open);
+        add(store);
+        expect(count(store)).to.equal(expected);
+      });
+    };
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(fc.nat({ max: 5 }), { maxLength: 8 }), { maxLength: 4 }),
+        async (rounds) => {
+          for (const round of rounds) {
+            // One after the other for each tenant, all tenants at once.
+            const byTenant = ids.map((_, index) => round.filter((each) => each === index));
+            await Promise.all(
+              byTenant.map(async (visits) => {
+                for (const index of visits) await visit(index);
+              }),
+            );
+            if (round.length > 5) world.clock.advance(60_001);
+            world.engine.closeIdle();
+          }
+        },
+      ),
+      { numRuns: 5 },
+    );
+    expect(openMost).to.be.within(1, places);
+    for (const id of ids)
+      expect(await world.engine.use(id, count)).to.equal(Math.min(counts.get(id) ?? 0, 100));
+    await world.engine.close();
+    expect(walFiles()).to.deep.equal([]);
+    expect(world.warnings).to.deep.equal([]);
+  });
+});
