@@ -1,7 +1,9 @@
 import { systemClock } from '../tenant-schema/clock.ts';
+import { localUrl } from './address.ts';
 import { type Config, ConfigError, type Environment, loadConfig } from './config.ts';
 import { StartError } from './data-folder.ts';
-import { createServer, type FirstRun, localUrl, type Server } from './server.ts';
+import type { FirstRun } from './first-run.ts';
+import { createServer, type Server } from './server.ts';
 import { createLog } from './telemetry/log.ts';
 
 /** A Ctrl-C reaches a server that runs under make twice; signals this close together are one. */

@@ -1,21 +1,19 @@
-import { once } from 'node:events';
-import { chmodSync, rmSync } from 'node:fs';
-import type { AddressInfo, Server as NetServer } from 'node:net';
-import { extname, join, relative } from 'node:path';
+import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TokenHasher } from '../control-plane/admin-tokens.ts';
 import { openControlPlane } from '../control-plane/control-plane.ts';
-import type { ControlPlane } from '../control-plane/types.ts';
 import { type Clock, systemClock } from '../tenant-schema/clock.ts';
-import type { EngineStats, TenantEngine } from '../tenant-schema/engine.ts';
-import { createIds, type IdMaker } from '../tenant-schema/ids.ts';
+import type { EngineStats } from '../tenant-schema/engine.ts';
+import { createIds } from '../tenant-schema/ids.ts';
 import { openTenantEngine } from '../tenant-schema/sqlite/engine.ts';
 import type { Migrations } from '../tenant-schema/sqlite/migrator.ts';
+import { bind, localUrl, openWorkersDoor } from './address.ts';
 import type { Agent } from './agent/agent.ts';
 import { closeHttp, createAgentOf, FLUSH_MS, storageBytesMaxOf, within } from './common.ts';
 import { type Config, ConfigError } from './config.ts';
 import { announce, newRunSecret, openDataFolder, proofOf, StartError } from './data-folder.ts';
 import type { Lifecycle } from './endpoints/endpoint.ts';
+import { type FirstRun, hasNoTenants, makeDemo } from './first-run.ts';
 import { createApp } from './http/app.ts';
 import { withInternalAdmin } from './http/authenticate.ts';
 import { createDoor, createWorkersDoor, servesGivenConnections } from './http/forward.ts';
@@ -37,14 +35,6 @@ import { createMetrics } from './telemetry/metrics.ts';
 import { type Crew, createCrew } from './workers/crew.ts';
 import { NO_CREW } from './workers/no-crew.ts';
 import { createReservations } from './workers/reservations.ts';
-
-/** What a start has made that is shown once and is kept nowhere else. */
-export interface FirstRun {
-  /** Null where one was there, or was given. */
-  adminToken: string | null;
-  /** Where the folder was new: a config that answers without any account, and a key for it. */
-  demo: { configId: string; apiKey: string } | null;
-}
 
 export interface Server {
   operations: Operations;
@@ -90,55 +80,6 @@ const WORKER_PROGRAM = fileURLToPath(new URL(`./worker-main${extname(import.meta
 const DRAIN_SPARE_MS = 10_000;
 const RESTART_MS = 200;
 
-const SYSTEM = { id: 'system', name: 'system', requestId: null };
-
-/** A tenant that may ask the `demo` provider only, so that a first reply costs nothing and needs no account. */
-async function makeDemo(control: ControlPlane, engine: TenantEngine, ids: IdMaker) {
-  const id = ids();
-  await engine.create({ id, name: 'Demo' });
-  const { issued } = control.addTenant(id, { name: 'Demo', limits: { providers: ['demo'] } }, SYSTEM);
-  const config = await engine.use(id, (store) =>
-    store.createConfig({
-      name: 'assistant',
-      agentType: 'client-side',
-      systemPrompt: 'You are the assistant of {tenant_name}. Today is {date}.',
-      modelConfig: { provider: 'demo', model: 'demo' },
-      toolsConfig: [],
-      metadata: {},
-    }),
-  );
-  return { configId: config.id, apiKey: issued.secret };
-}
-
-/** `http://` and the host, in brackets where it is an IPv6 address. */
-export const urlOf = (host: string, port: number): string =>
-  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-
-/** Where a client on this machine finds a server that listens on every address. */
-export function localUrl(url: string): string {
-  const { hostname, port } = new URL(url);
-  const everywhere: Record<string, string> = { '0.0.0.0': '127.0.0.1', '[::]': '[::1]' };
-  return `http://${everywhere[hostname] ?? hostname}:${port || '80'}`;
-}
-
-/** What the system says of a host that it cannot listen on. */
-const NO_SUCH_HOST = ['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN', 'EINVAL', 'EAFNOSUPPORT'];
-
-async function bind(door: NetServer, { host, port }: Config): Promise<{ url: string }> {
-  door.listen(port, host);
-  try {
-    await once(door, 'listening');
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    if (NO_SUCH_HOST.includes(code)) throw new ConfigError('HOST', 'an address of this machine');
-    const reason = code === 'EADDRINUSE' ? 'the port is in use' : String(error);
-    throw new StartError(`cannot listen on ${urlOf(host, port)}: ${reason}; set PORT to another one`, {
-      cause: error,
-    });
-  }
-  return { url: urlOf(host, (door.address() as AddressInfo).port) };
-}
-
 /** @throws `ConfigError` for a file of prices that cannot be used */
 async function openPricing(options: PricingOptions): Promise<Pricing> {
   try {
@@ -148,28 +89,6 @@ async function openPricing(options: PricingOptions): Promise<Pricing> {
       throw new ConfigError('PRICES_FILE', `a file of prices: ${error.message}`);
     throw error;
   }
-}
-
-/** What the system lets the path of a socket have, with some to spare. */
-const SOCKET_PATH_BYTES_MAX = 100;
-
-/**
- * Takes what workers pass on, at a path that only the server's own user reaches.
- * @throws `ConfigError` where the path of the data folder is too long for that
- */
-async function openWorkersDoor(door: NetServer, dataDir: string): Promise<string> {
-  const absolute = join(dataDir, 'workers.sock');
-  // Workers are in the same folder as this process.
-  const [path = absolute] = [absolute, relative(process.cwd(), absolute)].sort((a, b) => a.length - b.length);
-  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
-    throw new ConfigError('DATA_DIR', 'a folder with a shorter path where WORKERS is more than 1');
-  }
-  // What a killed server has left.
-  rmSync(path, { force: true });
-  door.listen(path);
-  await once(door, 'listening');
-  chmodSync(path, 0o600);
-  return path;
 }
 
 /** Open files are divided: the first process needs few of them, for what admins do. */
@@ -188,9 +107,6 @@ const sumOf = (all: readonly EngineStats[]): EngineStats =>
     misses: a.misses + b.misses,
     evictions: a.evictions + b.evictions,
   }));
-
-const hasNoTenants = (control: ControlPlane): boolean =>
-  Object.values(control.countTenants()).every((count) => count === 0);
 
 /**
  * The composition root: builds every room and hands each what it needs. The folder is taken and its databases
