@@ -11,6 +11,7 @@ import {
   requireKnownSchema,
   requireLatest,
   requireOurs,
+  requireOwner,
   type SchemaCache,
 } from './known-schema.ts';
 import { openForLook } from './looks.ts';
@@ -84,12 +85,6 @@ export async function snapshot(
 }
 
 const versionOf = (db: Database.Database): number => Number(db.pragma('user_version', { simple: true }));
-
-/** A file under another tenant's name is neither copied nor changed for that one. */
-function requireOwner(db: Database.Database, owner: string): void {
-  const found = db.prepare('SELECT id FROM tenant').pluck().get();
-  if (found !== owner) throw new InvalidDatabaseError(`It belongs to tenant ${String(found)}.`);
-}
 
 /** Looks at a file without changing it. */
 export async function check(job: JobBase & { source: string }, memory: JobMemory): Promise<CheckReport> {

@@ -7,7 +7,7 @@ import { isId } from '../ids.ts';
 import { VALUE_BYTES_MAX } from '../json.ts';
 import { clearCounters } from './counters.ts';
 import { IMPORT_RULES, OWN_RULES, type Rule } from './import-rules.ts';
-import { InvalidDatabaseError, requireIntegrity, requireKnownSchema } from './known-schema.ts';
+import { InvalidDatabaseError, requireIntegrity, requireKnownSchema, requireOwner } from './known-schema.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
 import { MigrationHistoryError, type Migrations, migrate } from './migrator.ts';
 import {
@@ -23,8 +23,8 @@ import { ToolCallOrder } from './tool-call-order.ts';
  * Builds the new file `target` for `tenant` out of a file that nobody vouches for. The source is refused unless its
  * schema is ours to the letter; then every row is read, checked and written anew, so that nothing of the source's
  * pages is kept.
- * @param job.isOwn whether the file was the tenant's own: then it brings what was used of the limits and what requests
- *   that come again are answered. Another tenant's says nothing about this one.
+ * @param job.isOwn whether the file must be the tenant's own: then it brings what was used of the limits and what
+ *   requests that come again are answered. Another tenant's says nothing about this one.
  * @param job.scratch a path for a private copy of the source, removed by the caller.
  * @throws InvalidDatabaseError with the reason
  */
@@ -43,6 +43,7 @@ export async function importFile(job: {
   copyFileSync(job.source, job.scratch);
   const source = openForeign(job.scratch, migrations);
   try {
+    if (job.isOwn) requireOwner(source, tenant.id);
     createPrivate(job.target);
     return await withSingleFile(job.target, (db) => {
       const now = systemClock.now();

@@ -32,6 +32,12 @@ export function requireLatest(db: Database.Database, { latest }: Migrations): vo
     throw new OlderDatabaseError(`The file is at schema version ${version} of ${latest}.`);
 }
 
+/** A file under another tenant's name is neither copied, changed nor restored for that one. @throws InvalidDatabaseError */
+export function requireOwner(db: Database.Database, owner: string): void {
+  const found = db.prepare('SELECT id FROM tenant').pluck().get();
+  if (found !== owner) throw new InvalidDatabaseError(`It belongs to tenant ${String(found)}.`);
+}
+
 export interface SchemaRow {
   type: string;
   name: string;
@@ -112,7 +118,9 @@ export function requireKnownSchema(
     if (statistics === 'allowed' && type === 'table' && STATISTICS.test(name)) continue;
     const key = `${type} ${name}`;
     if (!expected.has(key))
-      throw new InvalidDatabaseError(`It has a ${type} that does not belong there: ${quote(name)}.`);
+      throw new InvalidDatabaseError(
+        `It has ${type === 'index' ? 'an' : 'a'} ${type} that does not belong there: ${quote(name)}.`,
+      );
     if (expected.get(key) !== sql)
       throw new InvalidDatabaseError(`Its ${type} ${quote(name)} is not as it should be.`);
     expected.delete(key);

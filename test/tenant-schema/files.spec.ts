@@ -285,13 +285,21 @@ describe('work on whole tenant files', () => {
       expect(ask(keptPath(), 'SELECT count(*) FROM configs')).to.equal(2);
     });
 
-    it('leaves the tenant as it was, to the byte, where the new file or the old one cannot be had', async () => {
+    it('leaves the tenant as it was, to the byte, where the new file is bad or another tenant’s, or the old one cannot be had', async () => {
       const id = await filled();
       const path = await closed(id);
       const before = hashOf(path);
       writeFileSync(target, 'no database');
       const fault = await faultOf(() => world.engine.replace({ id, name: 'Acme' }, target, keptPath()));
       expect(fault.code).to.equal('invalid_database');
+      expect(hashOf(path)).to.equal(before);
+
+      const foreign = join(world.folder, 'foreign.sqlite');
+      const other = await filled();
+      await world.engine.snapshot(other, foreign);
+      const refusal = await faultOf(() => world.engine.replace({ id, name: 'Acme' }, foreign, keptPath()));
+      expect(refusal.code).to.equal('invalid_database');
+      expect(refusal.message).to.include(`belongs to tenant ${other}`);
       expect(hashOf(path)).to.equal(before);
 
       const good = join(world.folder, 'good.sqlite');

@@ -315,8 +315,9 @@ describe('files of an earlier release', () => {
   it('are kept as they are, and may be put back, where one is replaced before it was ever opened', async () => {
     start(V_NEXT);
     const id = adopt();
-    const kept = join(world.folder, 'kept.sqlite');
-    await world.engine.replace({ id, name: 'Acme' }, FIXTURE, kept);
+    const [source, kept] = [copyPath(), join(world.folder, 'kept.sqlite')];
+    copyFileSync(fileOf(world, id), source);
+    await world.engine.replace({ id, name: 'Acme' }, source, kept);
     expect(versionOf(kept)).to.equal(1);
     await world.engine.replace({ id, name: 'Acme' }, kept, join(world.folder, 'second.sqlite'));
     await world.engine.use(id, useAll);
