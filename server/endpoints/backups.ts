@@ -114,6 +114,7 @@ export const backupEndpoints: Endpoint[] = [
       role: 'operator',
       summary: 'Download a backup; one that was cut off can go on where it ended',
       givesFile: 'resumable',
+      faults: ['invalid_database'],
     },
     async ({ params, actor, services: { control, operations } }) => {
       const { name } = control.getTenant(params.id);

@@ -186,7 +186,7 @@ const matches = (list: string, etag: string): boolean =>
 function rangeOf(ctx: RequestContext, etag: string, size: number): { start: number; end: number } | null {
   const ifRange = ctx.get('If-Range');
   if (ifRange !== '' && ifRange !== etag) return null;
-  const [, first = '', last = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(ctx.get('Range').trim()) ?? [];
+  const [, first = '', last = ''] = /^bytes=\s*(\d{0,15})-(\d{0,15})$/i.exec(ctx.get('Range').trim()) ?? [];
   if (first === '' && last === '') return null;
   const start = first === '' ? Math.max(size - Number(last), 0) : Number(first);
   const end = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1);

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { toTimestamp } from '../../tenant-schema/clock.ts';
 import type { FileReport } from '../../tenant-schema/engine.ts';
+import { Fault } from '../../tenant-schema/fault.ts';
 import { isId } from '../../tenant-schema/ids.ts';
 import { removeFile } from '../../tenant-schema/remove-file.ts';
 import { filling, syncFolder, writeWhole } from './disk.ts';
@@ -172,6 +173,8 @@ export function createBackupFolder(folder: string) {
     /** Null where there is no such backup, or its manifest is damaged: `doctor` names that, and the others count. */
     read,
     readAll,
+    /** Of its file, as it is now; null where that is missing. */
+    bytesOf: (owner: string, id: string) => sizeOf(databaseOf(owner, id)),
     latest,
     /** Makes the folder where it is missing, and removes what a crash has left in it. Only in the owner's turn. */
     prepare,
@@ -238,12 +241,18 @@ function emptyWhereMissing(error: unknown): string[] {
   throw error;
 }
 
-/** Whether a file is there, whatever it is. */
-export const exists = (path: string): Promise<boolean> =>
+/** Of a file, if it is there, whatever it is. */
+const sizeOf = (path: string): Promise<number | null> =>
   stat(path).then(
-    () => true,
+    ({ size }) => size,
     (error: unknown) => {
-      if (isMissing(error)) return false;
+      if (isMissing(error)) return null;
       throw error;
     },
   );
+
+/** Whether a file is there, whatever it is. */
+export const exists = async (path: string): Promise<boolean> => (await sizeOf(path)) !== null;
+
+export const damagedBackup = (): Fault =>
+  new Fault('invalid_database', 'The backup is damaged: its content is not what its manifest says.');

@@ -7,7 +7,7 @@ import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
 import { idBound, pageOf } from '../../tenant-schema/page.ts';
 import { JobEndedError } from '../../tenant-schema/sqlite/file-worker.ts';
 import type { Listing, Page } from '../../tenant-schema/store.ts';
-import { type Backup, createBackupFolder } from './backup-folder.ts';
+import { type Backup, createBackupFolder, damagedBackup } from './backup-folder.ts';
 import { type Disk, filling, syncFolder } from './disk.ts';
 import { isLive } from './doctor.ts';
 import type { InTurn } from './in-turn.ts';
@@ -23,7 +23,10 @@ export interface Backups {
   create(tenantId: string, trigger: 'manual' | 'schedule', actor: Actor): Promise<Backup>;
   /** Newest first. @throws `not_found` for a tenant that is not there. */
   list(tenantId: string, page: Page): Promise<Listing<Backup>>;
-  /** @throws `not_found` for a tenant or a backup that is not there, or that is another tenant's. */
+  /**
+   * @throws `not_found` for a tenant or a backup that is not there, or that is another tenant's; `invalid_database` where
+   *   something is missing of the file
+   */
   get(tenantId: string, backupId: string): Promise<StoredBackup>;
   /** As `get`, for whoever reads the file for long; to be told when that is over. */
   open(tenantId: string, backupId: string): Promise<StoredBackup & { release(): void }>;
@@ -212,7 +215,9 @@ export function createBackups(parts: BackupParts): Backups {
   const get: Backups['get'] = async (tenantId, backupId) => {
     const { id: owner } = control.getTenant(tenantId);
     const backup = isId(backupId) ? await stored.read(owner, backupId) : null;
-    if (!backup) throw notFound();
+    const sizeBytes = backup && (await stored.bytesOf(owner, backupId));
+    if (!backup || sizeBytes === null) throw notFound();
+    if (sizeBytes !== backup.sizeBytes) throw damagedBackup();
     return { ...backup, path: stored.databaseOf(owner, backupId) };
   };
 

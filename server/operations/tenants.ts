@@ -16,6 +16,7 @@ import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import { removeFile } from '../../tenant-schema/remove-file.ts';
 import type { Agent } from '../agent/agent.ts';
+import { damagedBackup } from './backup-folder.ts';
 import type { Backups } from './backups.ts';
 import { type Disk, filling } from './disk.ts';
 import type { InTurn } from './in-turn.ts';
@@ -167,12 +168,7 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
       return parts.inTurn(id, async () => {
         const tenant = control.getTenant(id);
         const backup = await backups.get(id, backupId);
-        if ((await hashOf(backup.path)) !== backup.sha256) {
-          throw new Fault(
-            'invalid_database',
-            'The backup is damaged: its content is not what its manifest says.',
-          );
-        }
+        if ((await hashOf(backup.path)) !== backup.sha256) throw damagedBackup();
         const record = (state: 'begun' | 'done', keptBackupId: string | null) =>
           control.recordFileEvent(
             {

@@ -188,6 +188,7 @@ describe('backups', () => {
         ['bytes=0-99', 0, 99],
         [`bytes=100-`, 100, size - 1],
         ['bytes=-10', size - 10, size - 1],
+        ['Bytes= 5-9', 5, 9],
         [`bytes=${size - 1}-${size + 50}`, size - 1, size - 1],
         [`bytes=-${size + 5}`, 0, size - 1],
       ];
@@ -237,6 +238,19 @@ describe('backups', () => {
         headers: { Authorization: `Bearer ${server.adminToken}` },
       });
       expect([head.status, head.headers.get('content-length')]).to.deep.equal([200, String(size_bytes)]);
+    });
+
+    it('are refused where something of the file is missing, instead of sent under the digest of the whole', async () => {
+      const { id } = await backUp();
+      const file = folder(tenant.id, `${id}.db`);
+      for (const bytes of [5000, 0]) {
+        truncateSync(file, bytes);
+        expect(codeOf(await download(id)), String(bytes)).to.deep.equal([422, 'invalid_database']);
+        expect(codeOf(await restore(id)), String(bytes)).to.deep.equal([422, 'invalid_database']);
+      }
+      rmSync(file);
+      expect(codeOf(await download(id))).to.deep.equal([404, 'not_found']);
+      expect(codeOf(await restore(id))).to.deep.equal([404, 'not_found']);
     });
 
     it('are, of another tenant, as one that never was', async () => {
