@@ -1,9 +1,10 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Actor, ControlPlane, Tenant } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
+import { removeFile } from '../../tenant-schema/remove-file.ts';
 import type { Agent } from '../agent/agent.ts';
 import type { Log } from '../telemetry/log.ts';
 import { exists } from './backup-folder.ts';
@@ -95,7 +96,7 @@ export function createTrash(parts: TrashParts): Trash {
     await parts.exports.abort(id);
     await parts.agent.paused(id, deleted(), () => engine.destroy(id));
     for (const name of await readdir(folder)) {
-      if (name.startsWith(id)) await rm(join(folder, name), { force: true });
+      if (name.startsWith(id)) await removeFile(join(folder, name));
     }
     await syncFolder(folder);
     await parts.backups.removeAll(id);

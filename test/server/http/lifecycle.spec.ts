@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { openControlPlane } from '../../../control-plane/control-plane.ts';
@@ -275,6 +275,10 @@ describe('the life of a tenant', () => {
       expect(doctor.text, 'all of it has its reason')
         .to.include('event: done')
         .and.not.include('event: finding');
+      // What a restore puts there where somebody had made a folder of the tenant's file.
+      const parked = join(dataDir, 'trash', `${tenant.id}.y.damaged`);
+      mkdirSync(parked, { mode: 0o700 });
+      writeFileSync(join(parked, 'x'), '', { mode: 0o600 });
       expect((await server.admin.delete(path('?purge=true'))).status).to.equal(204);
       expect(filesIn(dataDir).filter((name) => name.includes(tenant.id))).to.deep.equal([]);
       expect(JSON.parse(readFileSync(list, 'utf8'))).to.deep.equal({ [other.id]: 'another' });
@@ -302,8 +306,8 @@ describe('the life of a tenant', () => {
 
     it('says so where something keeps it from that, which stops no other tenant', async () => {
       const others = [await server.createTenant(), await server.createTenant()].map(({ id }) => id);
-      const stuck = join(server.dataDir, `trash/${tenant.id}.stuck`);
-      mkdirSync(stuck);
+      const stuck = join(server.dataDir, `backups/${tenant.id}`);
+      writeFileSync(stuck, 'no folder');
       expect((await server.admin.delete(path('?purge=true'))).status).to.equal(500);
       expect((await server.admin.delete(path('?purge=true', others[0]))).status).to.equal(204);
       await server.admin.delete(path('', others[1]));
@@ -318,7 +322,7 @@ describe('the life of a tenant', () => {
           ({ id }) => id,
         );
       expect(await left()).to.deep.equal([tenant.id]);
-      rmdirSync(stuck);
+      rmSync(stuck);
       await server.operations.background.trash.sweep();
       expect(await left()).to.deep.equal([]);
     });
