@@ -114,11 +114,14 @@ export const backupEndpoints: Endpoint[] = [
       role: 'operator',
       summary: 'Download a backup; one that was cut off can go on where it ended',
       givesFile: 'resumable',
-      faults: ['invalid_database'],
+      faults: ['invalid_database', 'tenant_unavailable'],
     },
     async ({ params, actor, services: { control, operations } }) => {
       const { name } = control.getTenant(params.id);
-      const { path, sha256, createdAt, release } = await operations.backups.open(params.id, params.backup_id);
+      const { path, sha256, createdAt, signal, release } = await operations.backups.open(
+        params.id,
+        params.backup_id,
+      );
       try {
         const event = { action: 'backup.download', tenantId: params.id, targetId: params.backup_id } as const;
         control.recordFileEvent(event, actor);
@@ -131,6 +134,7 @@ export const backupEndpoints: Endpoint[] = [
         sha256,
         fileName: databaseName(name, createdAt),
         resumable: true,
+        signal,
         release: async () => release(),
       });
     },

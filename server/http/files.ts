@@ -100,7 +100,7 @@ const safeName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, '-'
 
 /**
  * Sends a file, or the part of it that was asked for, as fast as the client takes it, and releases it whatever
- * happens. @throws `range_not_satisfiable`, `not_found` before anything is sent
+ * happens. @throws `range_not_satisfiable`, `not_found`, the signal's reason before anything is sent
  */
 export async function sendFile(ctx: RequestContext, options: FileReplyOptions): Promise<void> {
   let released = false;
@@ -125,6 +125,7 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions): 
       const range = options.resumable && ctx.method === 'GET' ? rangeOf(ctx, etag, size) : null;
       const start = range?.start ?? 0;
       const end = range?.end ?? size - 1;
+      options.signal?.throwIfAborted();
       const digest = Buffer.from(options.sha256, 'hex').toString('base64');
       ctx.respond = false;
       ctx.status = range ? 206 : 200;

@@ -29,6 +29,20 @@ export interface Backup {
 export type NewBackup = Pick<Backup, 'id' | 'createdAt' | 'trigger' | 'sourceChangedAt'> &
   Partial<Pick<Backup, 'contentSha256'>>;
 
+/** For who reads a backup. */
+export interface Hold {
+  /** Aborted, with the reason, where no more of it may be read. */
+  signal: AbortSignal;
+  release(): void;
+}
+
+interface Reader {
+  owner: string;
+  id: string;
+  abort: AbortController;
+  over: Promise<void>;
+}
+
 /** The manifest beside a backup, as JSON. */
 interface Manifest {
   backup_id: string;
@@ -138,31 +152,37 @@ export function createBackupFolder(folder: string) {
     return writeWhole(manifestOf(owner, backup.id), `${JSON.stringify(manifest, null, 2)}\n`);
   };
 
-  /** By path, how many are reading it. */
-  const readers = new Map<string, number>();
-  const hold = (owner: string, id: string): (() => void) => {
-    const path = databaseOf(owner, id);
-    readers.set(path, (readers.get(path) ?? 0) + 1);
-    return () => {
-      const left = (readers.get(path) ?? 1) - 1;
-      if (left > 0) readers.set(path, left);
-      else readers.delete(path);
+  const readers = new Set<Reader>();
+  const hold = (owner: string, id: string): Hold => {
+    const abort = new AbortController();
+    let end = (): void => {};
+    const reader: Reader = { owner, id, abort, over: new Promise((resolve) => (end = resolve)) };
+    readers.add(reader);
+    return {
+      signal: abort.signal,
+      release() {
+        readers.delete(reader);
+        end();
+      },
     };
   };
-  /** Whoever reads a file that loses its name goes on; of one that is removed piece by piece nothing would be left. */
-  const removeUnread = (path: string): Promise<void> =>
-    readers.has(path) ? rm(path, { force: true }) : removeFile(path);
-  const removeAll = async (owner: string): Promise<void> => {
+  const removeAll = async (owner: string, reason: Error): Promise<void> => {
+    const reading = [...readers].filter((reader) => reader.owner === owner);
+    for (const { abort } of reading) abort.abort(reason);
+    await Promise.all(reading.map(({ over }) => over));
     const path = folderOf(owner);
     const names = await readdir(path).catch(emptyWhereMissing);
-    for (const name of names.filter((one) => one.endsWith('.db'))) await removeUnread(join(path, name));
+    for (const name of names.filter((one) => one.endsWith('.db'))) await removeFile(join(path, name));
     await rm(path, { recursive: true, force: true });
   };
 
   const remove = async (owner: string, id: string): Promise<void> => {
     await rm(manifestOf(owner, id), { force: true });
     await syncFolder(folderOf(owner));
-    await removeUnread(databaseOf(owner, id));
+    const path = databaseOf(owner, id);
+    // Whoever reads a file that loses its name goes on; of one that is removed piece by piece nothing would be left.
+    const isRead = [...readers].some((reader) => reader.owner === owner && reader.id === id);
+    await (isRead ? rm(path, { force: true }) : removeFile(path));
   };
 
   return {
@@ -182,10 +202,10 @@ export function createBackupFolder(folder: string) {
     outOfTurn,
     /** Makes a backup of a file that lies in its place, whole and on the disk. */
     publish,
-    /** Lets somebody read a backup that is there at this moment to its end, also where it is removed meanwhile. */
+    /** Lets somebody read a backup that is there at this moment to its end, also where `remove` removes it meanwhile. */
     hold,
     remove,
-    /** Removes the folder of an owner with all that is in it. */
+    /** Removes the folder of an owner with all that is in it, once those who read there are told why, and have let go. */
     removeAll,
   };
 }

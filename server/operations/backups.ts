@@ -7,7 +7,7 @@ import { type IdMaker, isId } from '../../tenant-schema/ids.ts';
 import { idBound, pageOf } from '../../tenant-schema/page.ts';
 import { JobEndedError } from '../../tenant-schema/sqlite/file-worker.ts';
 import type { Listing, Page } from '../../tenant-schema/store.ts';
-import { type Backup, createBackupFolder, damagedBackup } from './backup-folder.ts';
+import { type Backup, createBackupFolder, damagedBackup, type Hold } from './backup-folder.ts';
 import { type Disk, filling, syncFolder } from './disk.ts';
 import { isLive } from './doctor.ts';
 import type { InTurn } from './in-turn.ts';
@@ -28,8 +28,8 @@ export interface Backups {
    *   something is missing of the file
    */
   get(tenantId: string, backupId: string): Promise<StoredBackup>;
-  /** As `get`, for whoever reads the file for long; to be told when that is over. */
-  open(tenantId: string, backupId: string): Promise<StoredBackup & { release(): void }>;
+  /** As `get`, for whoever reads the file for long, and releases it when that is over. */
+  open(tenantId: string, backupId: string): Promise<StoredBackup & Hold>;
   /** The newest backup, whoever asked for it, tenant deleted or not. */
   latest(tenantId: string): Promise<Backup | null>;
   /** Copies control.db, whole and checked when this resolves. */
@@ -55,8 +55,8 @@ export interface Backups {
    * that is not a tenant's has no place for backups: none is made.
    */
   keepBeforeMigration(tenantId: string, copy: (target: string) => Promise<FileReport>): Promise<void>;
-  /** Removes all backups of a tenant for good. */
-  removeAll(tenantId: string): Promise<void>;
+  /** Removes all backups of a tenant for good. Whoever reads one gets no more of it, for this reason. */
+  removeAll(tenantId: string, reason: Error): Promise<void>;
 }
 
 export interface BackupParts {
@@ -232,8 +232,16 @@ export function createBackups(parts: BackupParts): Backups {
 
     get,
     async open(tenantId, backupId) {
-      const backup = await get(tenantId, backupId);
-      return { ...backup, release: stored.hold(tenantId, backup.id) };
+      // First, so that who removes it from now on knows of it.
+      const held = stored.hold(tenantId, backupId);
+      try {
+        const backup = await get(tenantId, backupId);
+        held.signal.throwIfAborted();
+        return { ...backup, ...held };
+      } catch (error) {
+        held.release();
+        throw error;
+      }
     },
 
     async createOfControl(actor) {
@@ -298,8 +306,8 @@ export function createBackups(parts: BackupParts): Backups {
       void inTurn(owner, () => tryRetention(owner, created.id));
     },
 
-    async removeAll(tenantId) {
-      await stored.removeAll(tenantId);
+    async removeAll(tenantId, reason) {
+      await stored.removeAll(tenantId, reason);
       await syncFolder(parts.folder);
     },
   };

@@ -99,7 +99,7 @@ export function createTrash(parts: TrashParts): Trash {
       if (name.startsWith(id)) await removeFile(join(folder, name));
     }
     await syncFolder(folder);
-    await parts.backups.removeAll(id);
+    await parts.backups.removeAll(id, deleted());
   };
 
   const finishPurges: Trash['finishPurges'] = async (ids, actor) => {

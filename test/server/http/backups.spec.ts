@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
@@ -251,6 +252,24 @@ describe('backups', () => {
       rmSync(file);
       expect(codeOf(await download(id))).to.deep.equal([404, 'not_found']);
       expect(codeOf(await restore(id))).to.deep.equal([404, 'not_found']);
+    });
+
+    it('are cut off where their tenant is purged, and nothing of them is left when that ends', async () => {
+      // Data that no socket buffer holds.
+      for (let count = 0; count < 8; count += 1) await say('x'.repeat(900_000));
+      const { id } = await backUp();
+      const held = await new Promise<IncomingMessage>((resolve, reject) => {
+        const headers = { Authorization: `Bearer ${server.adminToken}` };
+        httpRequest(`${server.url}${path(`/backups/${id}`)}`, { headers }, resolve)
+          .on('error', reject)
+          .end();
+      });
+      const cut = new Promise((resolve) => held.once('error', resolve));
+      expect((await server.admin.delete(path('?purge=true'))).status).to.equal(204);
+      expect(filesIn(server.dataDir).filter((name) => name.includes(tenant.id))).to.deep.equal([]);
+      held.resume();
+      await cut;
+      await server.logged((line) => String(line.route).endsWith('/:backup_id') && line.status === 499);
     });
 
     it('are, of another tenant, as one that never was', async () => {
