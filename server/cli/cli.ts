@@ -34,6 +34,8 @@ doctor has found something · 6 no server or no admin token`;
 const examplesText = (prefix: string, examples: readonly string[]): string =>
   `\nExamples:\n${examples.map((example) => `  ${prefix}${example}\n`).join('')}`;
 
+const EXAMPLES_OF_GROUP = 4;
+
 const dataDirOption = () =>
   new Option('--data-dir <folder>', 'the folder of all databases; default: DATA_DIR, or data');
 
@@ -72,9 +74,15 @@ Commands go to the server that owns the folder, with the admin token; where none
 ${EXIT_CODES}`,
     );
 
-  const leafUnder =
-    (parent: Command, prefix: string): Leaf =>
-    (definition) => {
+  const defaults = new Set<Command>();
+  const leafUnder = (parent: Command, prefix: string): Leaf => {
+    const examples: string[] = [];
+    if (parent !== program) {
+      parent.addHelpText('after', () =>
+        examplesText(`nimblesite ${prefix}`, examples.slice(0, EXAMPLES_OF_GROUP)),
+      );
+    }
+    return (definition) => {
       const command = parent
         .command(definition.usage, { isDefault: definition.isDefault ?? false })
         .description(definition.summary)
@@ -82,7 +90,13 @@ ${EXIT_CODES}`,
       for (const option of [...(definition.options ?? []), ...commonOptions()]) command.addOption(option);
       command.addHelpText('after', examplesText(`nimblesite ${prefix}`, definition.examples));
       command.action(inSession(io, done, definition.run, { mayCreate: definition.mayCreate ?? false }));
+      examples.push(...definition.examples.slice(0, 1));
+      if (!definition.isDefault) return;
+      defaults.add(command);
+      const full = `${prefix}${command.name()}`;
+      parent.addHelpText('after', `\nAlone it is "${full}"; for its options: nimblesite ${full} --help`);
     };
+  };
 
   program
     .command('serve')
@@ -101,8 +115,9 @@ ${EXIT_CODES}`,
       await serve({ ...io.env, ...(DATA_DIR && { DATA_DIR }), ...(PORT && { PORT }), ...(HOST && { HOST }) });
     });
   const tenant = program.command('tenant').description("tenants, and what is done with a tenant's file");
-  addTenantCommands(leafUnder(tenant, 'tenant '));
-  addBackupCommands(leafUnder(tenant, 'tenant '));
+  const tenantLeaf = leafUnder(tenant, 'tenant ');
+  addTenantCommands(tenantLeaf);
+  addBackupCommands(tenantLeaf);
   addKeyCommands(leafUnder(program.command('key').description('API keys of a tenant'), 'key '));
   addLogCommands(leafUnder(program.command('logs').description('the log rows of tenants'), 'logs '));
   addUsageCommands(leafUnder(program.command('usage').description('what tenants have used'), 'usage '));
@@ -118,9 +133,16 @@ ${EXIT_CODES}`,
     .command('completion')
     .description('print a script that completes commands in a shell')
     .addArgument(program.createArgument('<shell>').choices(SHELLS))
-    .addHelpText('after', examplesText('', ['source <(nimblesite completion bash)']))
+    .addHelpText(
+      'after',
+      examplesText('', [
+        'source <(nimblesite completion bash)',
+        'source <(nimblesite completion zsh)',
+        'nimblesite completion fish | source',
+      ]),
+    )
     .action((shell: (typeof SHELLS)[number]) => {
-      io.stdout.write(completionScript(program, shell));
+      io.stdout.write(completionScript(program, shell, defaults));
     });
   return program;
 }

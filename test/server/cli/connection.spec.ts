@@ -239,7 +239,7 @@ describe('a command', () => {
         await Promise.all(
           Object.keys(groups).map(async (group) => {
             const { stdout } = await cli([group, '--help']);
-            const listed = stdout.slice(stdout.indexOf('Commands:'));
+            const listed = stdout.slice(stdout.indexOf('Commands:'), stdout.indexOf('Examples:'));
             return [...listed.matchAll(/^ {2}(\w+) /gm)].map(([, name = '']) => [group, name]);
           }),
         )
@@ -252,6 +252,21 @@ describe('a command', () => {
       expect(stdout, path.join(' ')).to.include('Examples:');
       if (!['serve', 'completion'].includes(path[0] ?? '')) expect(stdout).to.include('--json');
     }
+    for (const group of [
+      'tenant',
+      'key',
+      'provider-key',
+      'admin-token',
+      'master-key',
+      'logs',
+      'usage',
+      'audit',
+    ]) {
+      const { stdout } = await cli([group, '--help']);
+      expect(stdout, group).to.match(new RegExp(`^Examples:\n {2}nimblesite ${group} `, 'm'));
+    }
+    // What a group does by itself is told where it is looked for.
+    expect((await cli(['usage', '--help'])).stdout).to.include('nimblesite usage list --help');
   });
 
   it('completes itself in bash, and has scripts for zsh and fish', async () => {
@@ -260,13 +275,17 @@ describe('a command', () => {
       const lines = `${script}
 COMP_WORDS=(nimblesite ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}
 _nimblesite; echo "\${COMPREPLY[*]}"`;
-      const { stdout, stderr } = spawnSync('bash', ['-c', lines], { encoding: 'utf8' });
+      // Where its standard input is a socket, as here, it would read what the user's own shells begin with.
+      const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', lines], { encoding: 'utf8' });
       expect(stderr).to.equal('');
       return stdout.trim();
     };
     expect(complete('st')).to.equal('status');
     expect(complete('tenant', 'un')).to.equal('undelete');
     expect(complete('tenant', 'export', 'Acme', '--fo')).to.equal('--force');
+    expect(complete('tenant', 'list', '--status', 'su'), 'a value that is one of few').to.equal('suspended');
+    expect(complete('completion', 'z'), 'an argument that is one of few').to.equal('zsh');
+    expect(complete('usage', '--si'), 'what is meant without its name').to.equal('--since');
     expect((await cli(['completion', 'zsh'])).stdout).to.match(/^#compdef nimblesite\n/);
     expect((await cli(['completion', 'fish'])).stdout).to.include('-a undelete');
     for (const shell of ['zsh', 'fish']) {
@@ -275,6 +294,20 @@ _nimblesite; echo "\${COMPREPLY[*]}"`;
       const parsed = spawnSync(shell, ['-n', join(folder.path, shell)], { encoding: 'utf8' });
       // Where the shell is not installed, there is nobody to ask.
       if (!parsed.error) expect([shell, parsed.status, parsed.stderr]).to.deep.equal([shell, 0, '']);
+    }
+    // Without the completions of all other programs, which take seconds to be found.
+    const few = 'fpath=($^fpath/compinit(N:h))';
+    const sourced = spawnSync('zsh', ['-fc', `${few}; source ./zsh; print -r -- $_comps[nimblesite]`], {
+      encoding: 'utf8',
+      cwd: folder.path,
+      env: { ...process.env, HOME: folder.path, ZDOTDIR: folder.path },
+    });
+    // In a shell that has not turned completion on by itself either.
+    if (!sourced.error) {
+      expect([sourced.stderr, sourced.stdout]).to.deep.equal([
+        '',
+        '_bash_complete -o default -F _nimblesite\n',
+      ]);
     }
     expect((await cli(['completion', 'powershell'])).code).to.equal(2);
   });
