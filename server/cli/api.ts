@@ -140,10 +140,20 @@ function errorOf(status: number, problem: Json): CliError {
       code,
     );
   }
+  if (code === null) {
+    // A page of another program; its 404 says nothing about a tenant.
+    return new CliError(EXIT.failed, `${detail} Is this the address of a Nimblesite server?`);
+  }
+  if (code === 'tenant_unavailable') {
+    return new CliError(EXIT.failed, `${detail} "nimblesite doctor" says what is wrong with its file.`, code);
+  }
   const faults = Array.isArray(problem.errors) ? (problem.errors as { path: string; message: string }[]) : [];
-  const lines = faults.map(({ path, message }) => `\n  ${path === '' ? 'input' : path}: ${message}`);
+  if (code === 'validation_failed' && faults.length > 0) {
+    const lines = faults.map(({ path, message }) => `\n  ${path === '' ? 'input' : path}: ${message}`);
+    return new CliError(EXIT.usage, `That is not valid:${lines.join('')}`, code);
+  }
   const exitCode = code === 'validation_failed' ? EXIT.usage : (EXIT_BY_STATUS[status] ?? EXIT.failed);
-  return new CliError(exitCode, detail + lines.join(''), code);
+  return new CliError(exitCode, detail, code);
 }
 
 async function problemOf(response: IncomingMessage): Promise<CliError> {

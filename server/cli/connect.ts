@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { get as httpGet } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -49,7 +49,7 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
   };
   if (url !== null) return remote(io, url, token(), null);
 
-  if (!mayCreate && !existsSync(join(dataDir, 'tenants'))) {
+  if (!mayCreate && !isThere(join(dataDir, 'tenants'))) {
     throw new CliError(EXIT.notFound, `There is no data folder at ${dataDir}; set DATA_DIR or --data-dir.`);
   }
   const deadline = io.clock.monotonic() + io.lockWaitMs;
@@ -68,6 +68,16 @@ export async function connect(io: Io, options: ConnectOptions, mayCreate: boolea
       );
     }
     await delay(LOCK_RETRY_MS);
+  }
+}
+
+/** What may not be looked at is there: whoever opens the folder says why that cannot be. */
+function isThere(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EACCES';
   }
 }
 

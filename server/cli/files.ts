@@ -18,12 +18,22 @@ export interface SavedFile {
 const refuseToOverwrite = (path: string): CliError =>
   new CliError(EXIT.refused, `${path} exists already; choose another name, or --force to replace it.`);
 
-/** @throws `CliError` where the file is there, before any work is asked for. */
+/** @throws `CliError` where the file is there or could not be written, before any work is asked for. */
 export async function requireFree(path: string, force: boolean): Promise<void> {
-  if (!force && (await exists(path))) throw refuseToOverwrite(path);
-  if (!(await exists(dirname(resolve(path))))) {
-    throw new CliError(EXIT.notFound, `There is no folder ${dirname(resolve(path))}.`);
+  const there = await stat(path).catch(() => null);
+  if (there?.isDirectory()) {
+    throw new CliError(EXIT.refused, `${path} is a folder; say the name of a file in it.`);
   }
+  if (there && !force) throw refuseToOverwrite(path);
+  const folder = dirname(resolve(path));
+  if (!(await exists(folder))) throw new CliError(EXIT.notFound, `There is no folder ${folder}.`);
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    const reason = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+    throw new CliError(
+      EXIT.refused,
+      `Nothing can be written in ${folder}${reason}; choose another with --output.`,
+    );
+  });
 }
 
 const exists = (path: string): Promise<boolean> =>

@@ -120,7 +120,24 @@ export async function findTenant(
 
 function noTenant(wanted: string, where: 'live' | 'deleted' | 'any'): CliError {
   const kind = where === 'deleted' ? 'deleted tenant' : 'tenant';
-  return new CliError(EXIT.notFound, `There is no ${kind} with the id or the name "${wanted}".`);
+  const list = where === 'deleted' ? 'tenant list --status deleted' : 'tenant list';
+  return new CliError(
+    EXIT.notFound,
+    `There is no ${kind} with the id or the name "${wanted}"; see "nimblesite ${list}".`,
+  );
+}
+
+/**
+ * What a call answers about something of a tenant that was found already.
+ * @throws `CliError` with `missing` where there is no such thing: the server does not say which it is
+ */
+export async function orMissing<T>(call: Promise<T>, missing: string): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    if (!(error instanceof CliError && error.code === 'not_found')) throw error;
+    throw new CliError(EXIT.notFound, missing, error.code);
+  }
 }
 
 /**

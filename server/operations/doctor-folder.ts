@@ -124,10 +124,11 @@ async function wrongCompany(
   }
   if (folder === 'trash') return TRASHED.test(path) ? null : foreign;
   if (path.endsWith('.db') && !(await isThere(path.replace(/\.db$/, '.json')))) {
-    return { kind: 'without_manifest', path, message: 'has no manifest beside it and is not listed' };
+    const message = 'has no manifest beside it and is not listed; move it elsewhere';
+    return { kind: 'without_manifest', path, message };
   }
   if (path.endsWith('.json') && !(await isThere(path.replace(/\.json$/, '.db')))) {
-    return { kind: 'without_file', path, message: 'describes a file that is not there' };
+    return { kind: 'without_file', path, message: 'describes a file that is not there; remove it' };
   }
   return null;
 }

@@ -222,7 +222,7 @@ async function lookAtTenant(
       // A tenant that is being made has its file before its row; one that was deleted meanwhile has none any more.
       if (isLive(control, id) || !(await engine.list()).includes(id)) return null;
       const message =
-        'no tenant has this file; "nimblesite tenant import" makes one of it, or move it elsewhere';
+        'no tenant has this file; "nimblesite tenant import" makes one of a copy of it; then move it elsewhere';
       return { kind: 'file_without_tenant', ...about, message };
     });
   }

@@ -2,7 +2,7 @@ import { Option } from 'commander';
 import type { Leaf } from '../cli.ts';
 import { CliError, EXIT, type Io } from '../io.ts';
 import { facts, plural, table } from '../output.ts';
-import { findTenant, listAll, TENANTS } from '../session.ts';
+import { findTenant, listAll, orMissing, TENANTS } from '../session.ts';
 
 interface TokenRow {
   id: string;
@@ -77,7 +77,10 @@ export function addAdminTokenCommands(leaf: Leaf): void {
     examples: ['revoke 01a2b3c4-0000-7000-8000-000000000000'],
     async run({ api, args, print }) {
       const [id = ''] = args;
-      await api.send('DELETE', `${TOKENS}/${encodeURIComponent(id)}`);
+      await orMissing(
+        api.send('DELETE', `${TOKENS}/${encodeURIComponent(id)}`),
+        `There is no admin token with the id "${id}"; see "nimblesite admin-token list".`,
+      );
       print({ id, revoked: true }, `${id} opens nothing any more.\n`);
     },
   });
@@ -118,9 +121,8 @@ export function addProviderKeyCommands(leaf: Leaf): void {
     async run({ io, api, args, print }) {
       const [wanted = '', provider = ''] = args;
       const { id } = await findTenant(api, wanted);
-      const key = await api.send<ProviderKeyRow>('PUT', pathOf(id, provider), {
-        api_key: await readSecret(io),
-      });
+      const put = api.send<ProviderKeyRow>('PUT', pathOf(id, provider), { api_key: await readSecret(io) });
+      const key = await orMissing(put, `There is no provider "${provider}".`);
       const shown = key.last4 === '' ? '' : `, which ends with ${key.last4},`;
       print(key, `The key${shown} is used from the tenant's next turn on.\n`);
     },
@@ -154,7 +156,10 @@ export function addProviderKeyCommands(leaf: Leaf): void {
     async run({ api, args, print }) {
       const [wanted = '', provider = ''] = args;
       const { id } = await findTenant(api, wanted);
-      await api.send('DELETE', pathOf(id, provider));
+      await orMissing(
+        api.send('DELETE', pathOf(id, provider)),
+        `The tenant has no key of its own at "${provider}"; see "nimblesite provider-key list ${id}".`,
+      );
       print({ name: provider, tenant_id: id, deleted: true }, `The key at ${provider} is gone.\n`);
     },
   });

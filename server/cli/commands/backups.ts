@@ -4,7 +4,7 @@ import type { Leaf } from '../cli.ts';
 import { requireFree, save } from '../files.ts';
 import { CliError, EXIT } from '../io.ts';
 import { bytes, facts, table } from '../output.ts';
-import { confirm, findTenant, listAll, TENANTS } from '../session.ts';
+import { confirm, findTenant, listAll, orMissing, TENANTS } from '../session.ts';
 
 interface BackupRow {
   id: string;
@@ -29,8 +29,14 @@ async function findBackup(api: Api, tenantId: string, wanted: string): Promise<s
   for await (const { id, trigger } of listAll<BackupRow>(api, `${TENANTS}/${tenantId}/backups`)) {
     if (trigger !== 'restore') return id;
   }
-  throw new CliError(EXIT.notFound, 'The tenant has no backup yet.');
+  throw new CliError(
+    EXIT.notFound,
+    'The tenant has no backup yet, but what a restore may have put aside; "nimblesite tenant backup" makes one.',
+  );
 }
+
+const noBackup = (tenantId: string, backupId: string): string =>
+  `The tenant has no backup "${backupId}"; see "nimblesite tenant backups ${tenantId}".`;
 
 /** Commands about copies of one tenant on the server. */
 export function addBackupCommands(leaf: Leaf): void {
@@ -71,7 +77,8 @@ export function addBackupCommands(leaf: Leaf): void {
         const target = output ?? `${backupId}.db`;
         await requireFree(target, force);
         const path = `${TENANTS}/${id}/backups/${encodeURIComponent(backupId)}`;
-        const file = await save(io, await api.download(path), target, force);
+        const answer = await orMissing(api.download(path), noBackup(id, backupId));
+        const file = await save(io, answer, target, force);
         print({ id: backupId, tenant_id: id, ...file }, `${file.path}  ${bytes(file.size_bytes)}\n`);
         return;
       }
@@ -103,9 +110,10 @@ export function addBackupCommands(leaf: Leaf): void {
       const { id, name } = await findTenant(api, wanted);
       const backupId = await findBackup(api, id, given);
       await confirm(io, yes, name, `This replaces the data of tenant ${id} by the backup ${backupId}.`);
-      const answer = await api.send<{ kept_backup_id: string | null }>('POST', `${TENANTS}/${id}/restore`, {
+      const restored = api.send<{ kept_backup_id: string | null }>('POST', `${TENANTS}/${id}/restore`, {
         backup_id: backupId,
       });
+      const answer = await orMissing(restored, noBackup(id, backupId));
       const kept =
         answer.kept_backup_id === null
           ? 'there was nothing to keep'

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Leaf } from '../cli.ts';
 import { facts, table } from '../output.ts';
-import { findTenant, listAll, TENANTS } from '../session.ts';
+import { findTenant, listAll, orMissing, TENANTS } from '../session.ts';
 
 interface KeyRow {
   id: string;
@@ -17,6 +17,9 @@ function parseSeconds(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of seconds.');
   return Number(text);
 }
+
+const noKey = (tenantId: string, keyId: string): string =>
+  `The tenant has no key ${keyId} in force; see "nimblesite key list ${tenantId}".`;
 
 /** Commands about the API keys of one tenant. */
 export function addKeyCommands(leaf: Leaf): void {
@@ -89,7 +92,8 @@ export function addKeyCommands(leaf: Leaf): void {
       const [wanted = '', keyId = ''] = args;
       const { id } = await findTenant(api, wanted);
       const path = `${TENANTS}/${id}/keys/${encodeURIComponent(keyId)}/rotate`;
-      const key = await api.send<KeyRow & { api_key: string }>('POST', path, { overlap_seconds: overlap });
+      const rotated = api.send<KeyRow & { api_key: string }>('POST', path, { overlap_seconds: overlap });
+      const key = await orMissing(rotated, noKey(id, keyId));
       const pairs = [
         ['id', key.id],
         ['tenant', id],
@@ -107,7 +111,8 @@ export function addKeyCommands(leaf: Leaf): void {
     async run({ api, args, print }) {
       const [wanted = '', keyId = ''] = args;
       const { id } = await findTenant(api, wanted);
-      await api.send('DELETE', `${TENANTS}/${id}/keys/${encodeURIComponent(keyId)}`);
+      const path = `${TENANTS}/${id}/keys/${encodeURIComponent(keyId)}`;
+      await orMissing(api.send('DELETE', path), noKey(id, keyId));
       print({ id: keyId, tenant_id: id, revoked: true }, `${keyId} opens nothing any more.\n`);
     },
   });

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import type { TenantLimits } from '../../../control-plane/types.ts';
 import type { Json } from '../api.ts';
 import type { Leaf } from '../cli.ts';
 import { openForUpload, requireFree, save } from '../files.ts';
@@ -36,12 +37,28 @@ const tenantText = (row: TenantRow): string =>
     ['metadata', Object.keys(row.metadata).length > 0 ? JSON.stringify(row.metadata) : null],
   ]);
 
+const LIMITS: Record<keyof TenantLimits, 'number' | 'names'> = {
+  requests_per_minute: 'number',
+  tokens_per_minute: 'number',
+  max_concurrent_turns: 'number',
+  monthly_spend_usd: 'number',
+  storage_bytes_max: 'number',
+  providers: 'names',
+};
+const LIMIT_NAMES = Object.keys(LIMITS).join(', ');
+const isLimit = (name: string): name is keyof TenantLimits => Object.hasOwn(LIMITS, name);
+
 /** `requests_per_minute=60`, `providers=openai,anthropic`, `storage_bytes_max=none`. */
 function collectLimit(text: string, limits: Json = {}): Json {
   const [, name, value] = /^(\w+)=(.*)$/.exec(text) ?? [];
   if (name === undefined || value === undefined) throw new InvalidArgumentError('It must be NAME=VALUE.');
+  if (!isLimit(name)) throw new InvalidArgumentError(`The limits are ${LIMIT_NAMES}.`);
   const parsed =
-    value === 'none' ? null : name === 'providers' ? value.split(',') : Number(value === '' ? 'NaN' : value);
+    value === 'none'
+      ? null
+      : LIMITS[name] === 'names'
+        ? value.split(',')
+        : Number(value === '' ? 'NaN' : value);
   if (typeof parsed === 'number' && Number.isNaN(parsed)) {
     throw new InvalidArgumentError('A limit is a number, or "none"; providers are names with commas.');
   }
@@ -59,7 +76,10 @@ function parseMetadata(text: string): Json {
 const SWITCH = ['on', 'off'] as const;
 type Switch = (typeof SWITCH)[number];
 
-const limitOption = new Option('--limit <name=value>', 'a limit; may be given again').argParser(collectLimit);
+const limitOption = new Option(
+  '--limit <name=value>',
+  `a limit, or "none" for it; may be given again: ${LIMIT_NAMES}`,
+).argParser(collectLimit);
 const metadataOption = new Option('--metadata <json>', 'a JSON object of your own').argParser(parseMetadata);
 
 async function patch(session: Session<object>, change: Json): Promise<void> {

@@ -184,11 +184,52 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
       for (const id of ids) expect(stderr).to.include(id);
     });
 
+    it('names what is missing, and the command that lists what there is', async () => {
+      const { id } = await json('tenant', 'create', 'Acme');
+      const unknown = '01a2b3c4-0000-7000-8000-000000000000';
+      const missing: [string[], string][] = [
+        [['tenant', 'show', 'Acne'], 'nimblesite tenant list'],
+        [['tenant', 'undelete', 'Acme'], 'nimblesite tenant list --status deleted'],
+        [['tenant', 'backups', 'Acme', '--download', 'latest'], 'nimblesite tenant backup'],
+        [['tenant', 'backups', 'Acme', '--download', unknown], `nimblesite tenant backups ${String(id)}`],
+        [['tenant', 'restore', 'Acme', unknown, '--yes'], `nimblesite tenant backups ${String(id)}`],
+        [['key', 'rotate', 'Acme', unknown], `nimblesite key list ${String(id)}`],
+        [['key', 'revoke', 'Acme', unknown], `nimblesite key list ${String(id)}`],
+        [['provider-key', 'delete', 'Acme', 'openai'], `nimblesite provider-key list ${String(id)}`],
+        [['admin-token', 'revoke', unknown], 'nimblesite admin-token list'],
+      ];
+      for (const [argv, next] of missing) {
+        const { code, stdout, stderr } = await run(argv);
+        expect([code, stdout], argv.join(' ')).to.deep.equal([3, '']);
+        expect(stderr)
+          .to.match(/^.*\n$/)
+          .and.to.include(`"${next}"`);
+      }
+      const nobody = await run(['provider-key', 'set', 'Acme', 'nobody'], { typed: 'sk-a-key-of-acme' });
+      expect([nobody.code, nobody.stderr.includes('There is no provider "nobody".')]).to.deep.equal([
+        3,
+        true,
+      ]);
+    });
+
+    it('writes no export over a folder', async () => {
+      await json('tenant', 'create', 'Acme');
+      for (const force of [[], ['--force']]) {
+        const { code, stderr } = await run(['tenant', 'export', 'Acme', '-o', folder.path, ...force]);
+        expect([code, stderr]).to.deep.equal([
+          4,
+          `${folder.path} is a folder; say the name of a file in it.\n`,
+        ]);
+      }
+    });
+
     it('says what is wrong with an input, and ends with 2', async () => {
       const { code, stderr, stdout } = await run(['tenant', 'create', '']);
       expect(code).to.equal(2);
-      expect(stderr).to.match(/name/);
+      expect(stderr).to.match(/^That is not valid:\n {2}name: .*\n$/);
       expect(stdout).to.equal('');
+      const unlimited = await run(['tenant', 'create', 'x', '--limit', 'requests=1']);
+      expect([unlimited.code, unlimited.stderr.includes('requests_per_minute')]).to.deep.equal([2, true]);
       expect((await run(['tenant', 'create', 'x', '--limit', 'requests_per_minute=lots'])).code).to.equal(2);
       expect((await run(['tenant', 'shw'])).code).to.equal(2);
       expect((await run(['tenant', 'list', '--bogus'])).code).to.equal(2);

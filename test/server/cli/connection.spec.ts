@@ -269,6 +269,23 @@ describe('a command', () => {
     expect((await cli(['usage', '--help'])).stdout).to.include('nimblesite usage list --help');
   });
 
+  it('takes the refusal of another program for no answer about a tenant', async () => {
+    const other = createHttpServer((_, response) => response.writeHead(404).end('<h1>Not found</h1>'));
+    other.listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    try {
+      const { port } = other.address() as AddressInfo;
+      const env = { ADMIN_TOKEN: 'test-admin-token-0123456789', NIMBLESITE_URL: `http://127.0.0.1:${port}` };
+      const { code, stderr } = await cli(['tenant', 'show', 'Acme'], { env });
+      expect([code, stderr]).to.deep.equal([
+        1,
+        'The server answered 404. Is this the address of a Nimblesite server?\n',
+      ]);
+    } finally {
+      other.close();
+    }
+  });
+
   it('completes itself in bash, and has scripts for zsh and fish', async () => {
     const { stdout: script } = await cli(['completion', 'bash']);
     const complete = (...words: string[]) => {
