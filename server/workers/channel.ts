@@ -38,7 +38,8 @@ type Message =
   | { question: number; name: string; sent: unknown }
   | { answer: number; answered: unknown }
   | { answer: number; fault: ToldFault }
-  | { connection: true };
+  | { connection: number }
+  | { taken: number };
 
 const toldFault = (error: unknown): ToldFault =>
   error instanceof Fault
@@ -58,12 +59,18 @@ export function openChannel<Q extends Questions, Own extends Questions>(
   let count = 0;
   let isOver = !peer.connected;
 
-  /** Connections that wait to be taken. */
-  const given = new Set<Socket>();
+  /** Connections that wait to be taken, by their number. */
+  const given = new Map<number, Socket>();
+  let givenCount = 0;
+  /** There is another hold of it where it was taken. */
+  const letGo = (number: number): void => {
+    given.get(number)?.destroy();
+    given.delete(number);
+  };
 
   const end = (): void => {
     isOver = true;
-    for (const socket of given) socket.destroy();
+    for (const number of [...given.keys()]) letGo(number);
     for (const { resolve } of asked.values()) resolve(null);
     asked.clear();
   };
@@ -90,7 +97,9 @@ export function openChannel<Q extends Questions, Own extends Questions>(
     if ('connection' in message) {
       // Null where its client has left on the way.
       if (handle) onConnection(handle as Socket);
-    } else if ('question' in message) void answer(message.question, message.name, message.sent);
+      send({ taken: message.connection });
+    } else if ('taken' in message) letGo(message.taken);
+    else if ('question' in message) void answer(message.question, message.name, message.sent);
     else {
       const waiting = asked.get(message.answer);
       asked.delete(message.answer);
@@ -109,10 +118,12 @@ export function openChannel<Q extends Questions, Own extends Questions>(
       }),
     give(socket) {
       if (isOver || !peer.send) return false;
-      given.add(socket);
-      peer.send({ connection: true } satisfies Message, socket, (error) => {
-        given.delete(socket);
-        if (error) socket.destroy();
+      givenCount += 1;
+      const number = givenCount;
+      given.set(number, socket);
+      // Held here too until it is taken: one that is on its way to a process that dies, node would hold for ever.
+      peer.send({ connection: number } satisfies Message, socket, { keepOpen: true }, (error) => {
+        if (error) letGo(number);
       });
       return true;
     },

@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { createDoor } from '../../server/http/forward.ts';
 import { type CrewParts, createCrew } from '../../server/workers/crew.ts';
 import { createReservations } from '../../server/workers/reservations.ts';
 import { systemClock } from '../../tenant-schema/clock.ts';
@@ -34,6 +37,50 @@ describe('a crew of workers', () => {
     const crew = createCrew(parts({ size: 1, program: programOf('./dying-worker.ts') }));
     const error: unknown = await crew.start([]).catch((reason: unknown) => reason);
     expect(error).to.be.an('error').with.property('message').that.includes('ended before it could serve');
+    await crew.drain();
+  });
+
+  it('leaves no connection open that was on its way to a worker that dies', async () => {
+    let pid = 0;
+    const crew = createCrew(
+      parts({
+        size: 1,
+        restartMs: 60_000,
+        log: {
+          info: (fields: object) => {
+            if ('pid' in fields) pid = Number(fields.pid);
+          },
+          warn() {},
+          error() {},
+        } as CrewParts['log'],
+      }),
+    );
+    await crew.start([]);
+    let handedOff = 0;
+    let bothAreOnTheirWay = (): void => {};
+    const onTheirWay = new Promise<void>((resolve) => {
+      bothAreOnTheirWay = resolve;
+    });
+    const door = createDoor(
+      (socket) => socket.destroy(),
+      (socket) => {
+        const isGiven = crew.handOff(socket);
+        handedOff += 1;
+        if (handedOff === 2) bothAreOnTheirWay();
+        return isGiven;
+      },
+    );
+    await once(door.listen(0, '127.0.0.1'), 'listening');
+    const { port } = door.address() as AddressInfo;
+    // It takes nothing more, as one that dies at that moment.
+    process.kill(pid, 'SIGSTOP');
+    // One that is sent, and one that waits behind it.
+    const clients = [1, 2].map(() => connect({ port, host: '127.0.0.1' }).on('error', () => {}));
+    const closed = clients.map((client) => once(client, 'close'));
+    await onTheirWay;
+    process.kill(pid, 'SIGKILL');
+    await Promise.all(closed);
+    door.close();
     await crew.drain();
   });
 
