@@ -133,7 +133,9 @@ function refusal(found: Obstacle[], standing: LimitStanding): Fault {
 
 function windowSentence(limit: string, limits: TurnLimits, { inputTokens }: TurnDemand): string {
   if (limit === 'requests_per_minute') {
-    return `This tenant may begin ${limits.requestsPerMinute} turns in 60 seconds, and has.`;
+    return limits.requestsPerMinute === 0
+      ? 'This tenant may begin no turn.'
+      : `This tenant may begin ${limits.requestsPerMinute} turns in 60 seconds, and has.`;
   }
   const tokensMax = limits.tokensPerMinute ?? 0;
   return inputTokens > tokensMax

@@ -376,6 +376,19 @@ describe('limits over HTTP', () => {
     await running;
   });
 
+  it('that are 0 admit nothing, and say that to wait helps nobody', async () => {
+    for (const [limit, code, sentence] of [
+      ['requests_per_minute', 'rate_limited', 'This tenant may begin no turn.'],
+      ['tokens_per_minute', 'rate_limited', 'it is never admitted'],
+      ['max_concurrent_turns', 'concurrency_limited', 'This tenant may run no turn.'],
+    ] as const) {
+      const refused = await (await limited({ [limit]: 0 })).say();
+      expect(refusal(refused)).to.deep.equal([429, code, limit]);
+      expect(refused.body.detail).to.include(sentence);
+    }
+    expect(upstream.requests).to.have.length(0);
+  });
+
   it('uses nothing up where a turn is refused', async () => {
     const tenant = await limited({ requests_per_minute: 3, max_concurrent_turns: 1, monthly_spend_usd: 1 });
     const gate = createGate();
