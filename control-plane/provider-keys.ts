@@ -8,8 +8,8 @@ import type { MasterKey } from './master-key.ts';
 import { providerKeys } from './tables.ts';
 import type { Actor, ControlPlane, ProviderKey, ProviderKeysCheck, Reseal, Unopenable } from './types.ts';
 
-/** Of a shorter key, four characters would be too much of it to show. */
-const LAST4_KEY_CHARS_MIN = 12;
+/** Of a shorter key, four characters would be more than half of it. */
+const LAST4_KEY_CHARS_MIN = 8;
 /** Rows that are opened between two looks at the event loop; one costs about 10 µs. */
 const BATCH = 500;
 

@@ -6,7 +6,7 @@ import type { Actor } from './admins.ts';
 export interface ProviderKey {
   /** The provider's. */
   name: string;
-  /** Its last four characters; empty where it has fewer than twelve. */
+  /** Its last four characters; empty where it has fewer than eight. */
   last4: string;
   updatedAt: number;
 }

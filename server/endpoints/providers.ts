@@ -11,7 +11,7 @@ const KEY_CHARS_MAX = 4096;
 
 const providerKey = z.strictObject({
   name: providerName,
-  /** The last four characters of the key; empty where it has fewer than twelve. */
+  /** The last four characters of the key; empty where it has fewer than eight. */
   last4: z.string().max(4),
   updated_at: timestamp,
 });

@@ -110,9 +110,9 @@ describe('provider keys', () => {
     ]);
   });
 
-  it('show nothing of a key with fewer than twelve characters', () => {
-    expect(put('openai', 'sk-12345678').last4).to.equal('');
-    expect(put('openai', 'sk-123456789').last4).to.equal('6789');
+  it('show nothing of a key with fewer than eight characters', () => {
+    expect(put('openai', 'sk-1234').last4).to.equal('');
+    expect(put('openai', 'sk-12345').last4).to.equal('2345');
   });
 
   it('stand in no file as they are', () => {
