@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { allEvents, type Json } from '../support/http.ts';
+import { temporaryFolder } from '../support/tenants.ts';
 import { createGate } from '../support/upstream.ts';
 import { type CrewedServer, createConfig, inTurn, startCrewed, statuses } from './setup.ts';
 
@@ -7,12 +10,21 @@ import { type CrewedServer, createConfig, inTurn, startCrewed, statuses } from '
 // requests one after the other go to two workers.
 describe('with two workers', () => {
   let server: CrewedServer;
+  let folder: ReturnType<typeof temporaryFolder>;
 
   before(async function () {
     this.timeout(60_000);
-    server = await startCrewed({ env: { LOG_LEVEL: 'info', TENANT_IDLE_SECONDS: '1' } });
+    folder = temporaryFolder();
+    const prices = join(folder.path, 'prices.json');
+    writeFileSync(prices, JSON.stringify({ openai: { 'gpt-priced': { input: 0, output: 100 } } }));
+    server = await startCrewed({
+      env: { LOG_LEVEL: 'info', TENANT_IDLE_SECONDS: '1', PRICES_FILE: prices },
+    });
   });
-  after(() => server.stop());
+  after(async () => {
+    await server.stop();
+    folder.remove();
+  });
   afterEach(() => {
     server.upstream.respond(() => ({ text: 'Hello' }));
   });
@@ -27,6 +39,20 @@ describe('with two workers', () => {
       Array.from({ length: 12 }, () => client.chat(configId, { message: 'Hi' })),
     );
     expect(statuses(replies)).to.deep.equal([...Array(5).fill(200), ...Array(7).fill(429)]);
+  });
+
+  it('admits exactly as many turns at once as a budget holds, whoever is asked', async () => {
+    // Each costs the 0.01 dollars that it may, so that nothing comes back.
+    server.upstream.respond(() => ({ text: 'Hello', usage: { input: 10, output: 100 } }));
+    const { client } = await server.tenant({ limits: { monthly_spend_usd: 0.039 } });
+    const configId = await createConfig(client, 'Priced', 'gpt-priced');
+    const replies = await Promise.all(
+      Array.from({ length: 50 }, () => client.chat(configId, { message: 'Hi' })),
+    );
+    expect(statuses(replies)).to.deep.equal([...Array(3).fill(200), ...Array(47).fill(402)]);
+    const [one, two] = await inTurn(2, () => client.get('/api/v1/limits'));
+    expect(one?.body.spend).to.include({ spent_usd: 0.03, reserved_usd: 0 });
+    expect(two?.body).to.deep.equal(one?.body);
   });
 
   it('runs one turn at a time where no more are allowed', async () => {

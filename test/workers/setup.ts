@@ -97,11 +97,11 @@ export async function startCrewed({
   };
 }
 
-export async function createConfig(client: Client, name: string): Promise<string> {
+export async function createConfig(client: Client, name: string, model = 'gpt-test'): Promise<string> {
   const made = await client.post('/api/v1/configs', {
     name,
     system_prompt: '',
-    model_config: { provider: 'openai', model: 'gpt-test', max_tokens: 100 },
+    model_config: { provider: 'openai', model, max_tokens: 100 },
   });
   expect(made.status, made.text).to.equal(201);
   return String(made.body.id);
