@@ -43,6 +43,8 @@ const diagnosis = z.strictObject({
   checked: count,
   size_bytes: count,
   versions,
+  /** Provider keys that nobody can open without `master.key`; 0 where the master key is given in the environment. */
+  sealed_with_file: count,
   findings: count,
   fixed: count,
 });
@@ -141,15 +143,25 @@ export const fleetEndpoints: Endpoint[] = [
       record({ state: 'begun' });
       const fixed: string[] = [];
       return new EventStream(async (send) => {
-        const { sizeBytes, versions, ...result } = await doctor.examine(body.fix ?? false, clientGone, {
-          progress: throttled(send, clock),
-          finding: async (found) => {
-            if (found.fixed && fixed.length < FIXED_TOLD_MAX) fixed.push(`${found.kind} ${found.path ?? ''}`);
-            await send('finding', findingJson(found));
+        const { sizeBytes, versions, sealedWithFile, ...result } = await doctor.examine(
+          body.fix ?? false,
+          clientGone,
+          {
+            progress: throttled(send, clock),
+            finding: async (found) => {
+              if (found.fixed && fixed.length < FIXED_TOLD_MAX)
+                fixed.push(`${found.kind} ${found.path ?? ''}`);
+              await send('finding', findingJson(found));
+            },
           },
-        });
+        );
         record({ state: clientGone.aborted ? 'cut_off' : 'done', count: result.fixed, fixed });
-        await send('done', { ...result, size_bytes: sizeBytes, versions: versionsJson(versions) });
+        await send('done', {
+          ...result,
+          size_bytes: sizeBytes,
+          versions: versionsJson(versions),
+          sealed_with_file: sealedWithFile,
+        });
       });
     },
   ),

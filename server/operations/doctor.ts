@@ -22,6 +22,8 @@ export interface Diagnosis {
   sizeBytes: number;
   /** How many of them are at which schema version, newest first; null: it cannot be read. */
   versions: { schemaVersion: number | null; files: number }[];
+  /** Provider keys that nobody can open without `master.key`, of which there should be a copy. */
+  sealedWithFile: number;
   findings: number;
   fixed: number;
 }
@@ -38,7 +40,7 @@ export interface DoctorOptions {
   control: ControlPlane;
   engine: TenantEngine;
   clock: Clock;
-  masterKeys: Pick<MasterKeys, 'isFileMissing'>;
+  masterKeys: Pick<MasterKeys, 'isInFile' | 'isFileMissing'>;
   /** What is under way with a tenant's files ends before this begins. */
   inTurn: InTurn;
   dataDir: string;
@@ -52,7 +54,14 @@ export function createDoctor(options: DoctorOptions): Doctor {
   const { control, engine, clock, inTurn, dataDir } = options;
   return {
     async examine(fix, signal, report) {
-      const result: Diagnosis = { checked: 0, sizeBytes: 0, versions: [], findings: 0, fixed: 0 };
+      const result: Diagnosis = {
+        checked: 0,
+        sizeBytes: 0,
+        versions: [],
+        sealedWithFile: 0,
+        findings: 0,
+        fixed: 0,
+      };
       const filesAt = new Map<number | null, number>();
       const find = async ({ repair, ...draft }: Draft): Promise<void> => {
         let fixed = false;
@@ -74,7 +83,8 @@ export function createDoctor(options: DoctorOptions): Doctor {
       // In a damaged file no chain can be followed to its end.
       else await lookAtAudit(control, find);
       await lookAtKeys(control, find);
-      await lookAtProviderKeys(options, find);
+      const sealed = await lookAtProviderKeys(options, find);
+      result.sealedWithFile = options.masterKeys.isInFile ? sealed : 0;
 
       const tenants = allTenants(control, undefined);
       const links = new Set(files.filter(({ entry }) => entry.isSymbolicLink()).map(({ path }) => path));
@@ -168,11 +178,11 @@ async function lookAtKeys(control: ControlPlane, find: Find): Promise<void> {
   }
 }
 
-/** What tenants have sealed here, against what opens it. */
+/** What tenants have sealed here, against what opens it. @returns how many keys that are */
 async function lookAtProviderKeys(
   { control, masterKeys }: Pick<DoctorOptions, 'control' | 'masterKeys'>,
   find: Find,
-): Promise<void> {
+): Promise<number> {
   const { sealed, unopenable, tenantIds } = await control.checkProviderKeys();
   if (await masterKeys.isFileMissing()) {
     const message =
@@ -181,13 +191,14 @@ async function lookAtProviderKeys(
         : 'it is lost or holds no key; nothing is sealed with it, so make a new one with "nimblesite master-key rotate"';
     await find({ kind: 'master_key_missing', path: MASTER_KEY_FILE, message });
   }
-  if (unopenable === 0) return;
+  if (unopenable === 0) return sealed;
   const [first] = tenantIds;
   const message =
     `${unopenable} provider keys cannot be opened with the master key; put the right one back, put them again, or ` +
     'give them up with "nimblesite master-key rotate --drop-unopenable"';
   const tenantId = tenantIds.length === 1 ? (first ?? null) : null;
   await find({ kind: 'provider_keys_unopenable', tenantId, path: 'control.db', message });
+  return sealed;
 }
 
 /** One tenant's file. */

@@ -21,6 +21,8 @@ export interface MasterKeys {
   rotate(options: { dropUnopenable: boolean }, actor: Actor): Promise<Reseal>;
   /** Those that open provider keys at present, the one that seals first. */
   inUse(): readonly MasterKey[];
+  /** Whether it is kept in the file, and not given in the environment. */
+  readonly isInFile: boolean;
   /** Whether the file should be there and is not, or holds no key. */
   isFileMissing(): Promise<boolean>;
 }
@@ -160,6 +162,7 @@ export async function openMasterKeys(parts: MasterKeyParts): Promise<MasterKeys>
       return inTurn(MASTER_KEY_FILE, () => rotateNow(dropUnopenable, actor));
     },
     inUse: () => inUse,
+    isInFile: !parts.given,
     isFileMissing: async () => !parts.given && typeof (await readKey(path)) === 'string',
   };
 }

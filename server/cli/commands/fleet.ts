@@ -25,6 +25,7 @@ interface Diagnosis {
   checked: number;
   size_bytes: number;
   versions: Versions;
+  sealed_with_file: number;
   findings: number;
   fixed: number;
 }
@@ -126,13 +127,18 @@ async function examine(session: Session<{ fix?: boolean }>): Promise<ExitCode> {
       io.stdout.write(`${finding.kind}  ${where}: ${finding.message}${state}\n`);
     },
   );
-  const { checked, size_bytes, fixed } = done;
+  const { checked, size_bytes, fixed, sealed_with_file: sealed } = done;
   const versions = done.versions.map(({ schema_version, files }) =>
     schema_version === null ? `, ${files} unreadable` : `, ${files} at version ${schema_version}`,
   );
   const looked = `${plural(checked, 'file')} checked, ${bytes(size_bytes)}${versions.join('')}`;
   const summary = `${looked}; ${plural(findings.length, 'finding')}`;
-  print({ ...done, findings }, `${summary}${fixed > 0 ? `, ${fixed} fixed` : ''}.\n`);
+  // No finding: nobody can see from here whether there is one.
+  const advice =
+    sealed > 0
+      ? `Without master.key ${plural(sealed, 'provider key')} cannot be opened: keep a copy of it, apart from the backups.\n`
+      : '';
+  print({ ...done, findings }, `${summary}${fixed > 0 ? `, ${fixed} fixed` : ''}.\n${advice}`);
   return findings.length > fixed ? EXIT.someFailed : EXIT.ok;
 }
 

@@ -260,7 +260,7 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
       expect(stdout).to.include('tenant.create').and.to.include(String(acme.id));
     });
 
-    it('tells the state of the fleet, and finds nothing wrong with what it has made', async () => {
+    it('tells the state of the fleet, and finds nothing wrong with what it has made, but what there should be a copy of', async () => {
       await json('tenant', 'create', 'Acme');
       const status = await json('status');
       expect(status).to.include({
@@ -269,8 +269,11 @@ for (const mode of ['through a server that runs', 'with no server running'] as c
       });
       expect(status.quarantined).to.deep.equal([]);
       expect((await json('migrate')).failed).to.deep.equal([]);
-      const diagnosis = await json('doctor');
-      expect(diagnosis.findings).to.deep.equal([]);
+      await run(['provider-key', 'set', 'Acme', 'openai'], { typed: 'sk-a-key-of-acme' });
+      const { code, stdout } = await run(['doctor']);
+      expect(code).to.equal(0);
+      expect(stdout).to.include('0 findings');
+      expect(stdout).to.include('Without master.key 1 provider key cannot be opened: keep a copy of it');
     });
 
     it('keeps ids whole and cuts names where the terminal is narrow', async () => {
