@@ -101,6 +101,13 @@ describe('the audit', () => {
     });
   }
 
+  it('shows where the last row is not the one that was written last', async () => {
+    someRows();
+    // As where somebody has written it anew, with hashes that fit.
+    forge('UPDATE audit_head SET hash = zeroblob(32)');
+    expect((await broken())?.reason).to.include('not the one that was written last');
+  });
+
   it('shows where a row about no tenant was emptied, which no purge does', async () => {
     fixture.control.recordFileEvent({ action: 'logs.prune', tenantId: null, changes: { days: 1 } }, ADMIN);
     expect(await broken()).to.equal(null);
