@@ -161,8 +161,9 @@ describe('Idempotency-Key', () => {
     const stream = await tenant.client.stream(configId, { message: 'Hello' }, named('s'));
     await upstream.received(1);
     stream.abort();
-    gate.open();
+    // Only when the server knows that the client has gone.
     await server.logged((line) => line.status === 499);
+    gate.open();
     const again = await allEvents(await tenant.client.stream(configId, { message: 'Hello' }, named('s')));
     expect(again.at(-1)?.data.response).to.equal('AB');
     expect((await logs()).map(({ status }) => status)).to.deep.equal(['ok']);
