@@ -414,6 +414,8 @@ export interface TenantStore {
   usageByDay(since?: string): UsageDay[];
   /** What this UTC month's turns have cost and hold reserved. */
   spendOfMonth(): { month: string; spentMicroUsd: number; reservedMicroUsd: number };
+  /** What the tenant's data take, in bytes: what `storageBytesMax` is about. */
+  usedBytes(): number;
   /** How the tenant's rolling limits stand now. */
   standing(limits: TurnLimits): LimitStanding;
   /** Days newest first; models and configs by key. */

@@ -32,6 +32,11 @@ const limitStanding = z.strictObject({
     /** Held for turns that run. */
     reserved_usd: z.number().nonnegative(),
   }),
+  storage: z.strictObject({
+    limit_bytes: limits.shape.storage_bytes_max,
+    /** What the data take, backups aside. */
+    used_bytes: z.number().int().nonnegative(),
+  }),
 });
 
 const windowJson = (standing: WindowStanding | null): z.input<typeof window> =>
@@ -67,13 +72,14 @@ export const meEndpoints: Endpoint[] = [
       method: 'GET',
       path: '/api/v1/limits',
       scope: 'read',
-      summary: 'How the rolling limits stand, and what this month has cost',
+      summary: 'How the rolling limits stand, what this month has cost, and what the data take',
       response: limitStanding,
     },
     async ({ identity: { tenant }, services: { engine } }) => {
-      const { standing, spend } = await engine.use(tenant.id, (store) => ({
+      const { standing, spend, usedBytes } = await engine.use(tenant.id, (store) => ({
         standing: store.standing(turnLimits(tenant.limits)),
         spend: store.spendOfMonth(),
+        usedBytes: store.usedBytes(),
       }));
       return {
         requests: windowJson(standing.requests),
@@ -84,6 +90,7 @@ export const meEndpoints: Endpoint[] = [
           spent_usd: spend.spentMicroUsd / 1e6,
           reserved_usd: spend.reservedMicroUsd / 1e6,
         },
+        storage: { limit_bytes: tenant.limits.storage_bytes_max, used_bytes: usedBytes },
       };
     },
   ),

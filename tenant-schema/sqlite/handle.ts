@@ -18,6 +18,8 @@ export interface StoreContext extends Statements {
   readonly runId: string;
   /** Whether a process of this name is at work: this one, or another of the same server. */
   isLiveRun(runId: string): boolean;
+  /** What the tenant's data take of the file in bytes, free pages aside: what its storage limit is about. */
+  usedBytes(): number;
   /**
    * Before data are added: the file must take less than `bytesMax`, which is the tenant's limit at the time of opening
    * unless given. So many `reserved` bytes that are about to come may go beyond it by the headroom, and no further.
@@ -64,7 +66,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
   // Made once: better-sqlite3 builds a new function, with its statements, at each call of `transaction`.
   const transaction = db.transaction((work: () => unknown) => work());
   const statements = statementsOf(db, parts.recipes ?? new StatementRecipes());
-  const used = statements.prepared(() =>
+  const pagesInUse = statements.prepared(() =>
     db
       .prepare<[], number>(
         'SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size',
@@ -77,6 +79,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
   limitPages(true);
   const immediate: Commit = <T>(work: () => T) => transaction.immediate(work) as T;
   const commit = parts.walPath === undefined ? immediate : sparingNewWal(db, parts.walPath, immediate);
+  const usedBytesNow = (): number => pagesInUse().get() ?? 0;
   let ended: UsageDay[] = [];
   let commits = 0;
   const writeUnpromised = <T>(work: () => T): T => {
@@ -97,9 +100,10 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
     ids,
     runId,
     isLiveRun: (id) => id === runId || (parts.isLiveRun?.(id) ?? false),
+    usedBytes: usedBytesNow,
     requireRoom(bytesMax = storageBytesMax, reserved = 0) {
       if (bytesMax === null) return;
-      const usedBytes = used().get() ?? 0;
+      const usedBytes = usedBytesNow();
       if (usedBytes >= bytesMax) {
         throw new Fault(
           'storage_quota_exceeded',

@@ -14,7 +14,7 @@ export interface Holdings {
   reservedMicroUsd: number;
 }
 
-export interface LimitVerbs extends Pick<TenantStore, 'standing' | 'spendOfMonth'> {
+export interface LimitVerbs extends Pick<TenantStore, 'standing' | 'spendOfMonth' | 'usedBytes'> {
   /** To be called before the transaction of `admit`: what must be written even if the turn is refused. */
   prepare(limits: TurnLimits): void;
   /**
@@ -116,6 +116,7 @@ export function limitVerbs(context: StoreContext): LimitVerbs {
 
     standing: (limits) => context.read(() => standingIn(admissions.look(limits, clock.now()), limits)),
     spendOfMonth: () => spend.of(clock.now()),
+    usedBytes: () => context.usedBytes(),
   };
 }
 

@@ -25,7 +25,7 @@ import type { UsageVerbs } from './usage.ts';
 
 export type TurnVerbs = Pick<
   TenantStore,
-  'beginTurn' | 'finishTurn' | 'failTurn' | 'standing' | 'spendOfMonth'
+  'beginTurn' | 'finishTurn' | 'failTurn' | 'standing' | 'spendOfMonth' | 'usedBytes'
 > & {
   /** Closes every open turn of a run that is over as `aborted`. Done whenever a file is opened. */
   closeDeadTurns(): void;
@@ -296,6 +296,7 @@ export function turnVerbs(
 
     standing: limits.standing,
     spendOfMonth: limits.spendOfMonth,
+    usedBytes: limits.usedBytes,
     requireFree,
 
     closeDeadTurns() {

@@ -357,7 +357,8 @@ describe('limits over HTTP', () => {
   });
 
   it('tells a tenant what is left of each', async () => {
-    const tenant = await limited({ requests_per_minute: 3, monthly_spend_usd: 2 * TURN_USD });
+    const limits = { requests_per_minute: 3, monthly_spend_usd: 2 * TURN_USD, storage_bytes_max: 2 ** 21 };
+    const tenant = await limited(limits);
     const gate = createGate();
     upstream.script({ text: 'Hello', usage: USAGE }, { text: 'Late', hold: gate });
     await tenant.say();
@@ -372,8 +373,18 @@ describe('limits over HTTP', () => {
       spent_usd: TURN_MICRO_USD / 1e6,
     });
     expect((body.spend as { reserved_usd: number }).reserved_usd).to.be.within(0.1, TURN_USD);
+    const storage = body.storage as { limit_bytes: number; used_bytes: number };
+    expect(storage.limit_bytes).to.equal(2 ** 21);
+    expect(storage.used_bytes).to.be.within(4096, 2 ** 20);
     gate.open();
     await running;
+    await tenant.client.post('/api/v1/configs', {
+      name: 'Takes some room',
+      system_prompt: 'x'.repeat(100_000),
+      model_config: { provider: 'demo', model: 'demo' },
+    });
+    const { body: after } = await tenant.client.get('/api/v1/limits');
+    expect((after.storage as typeof storage).used_bytes - storage.used_bytes).to.be.within(100_000, 400_000);
   });
 
   it('that are 0 admit nothing, and say that to wait helps nobody', async () => {

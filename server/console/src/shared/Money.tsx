@@ -13,7 +13,8 @@ export function Money({ usd }: { usd: number | null }) {
     );
   }
   return (
-    <Tooltip label={`$${usd}`}>
+    // Money is whole micro-dollars; the rest of a sum of fractions is none.
+    <Tooltip label={`$${Number(usd.toFixed(6))}`}>
       <Text span inherit>
         {formatUsd(usd)}
       </Text>

@@ -34,54 +34,29 @@ function Limits() {
   if (failed) return <ErrorAlert error={failed.error} onRetry={() => void failed.refetch()} />;
   if (!me.data || !standing.data) return <Skeleton height={240} />;
   const { limits } = me.data.tenant;
-  const { requests, tokens, spend } = standing.data;
+  const { requests, tokens, spend, storage } = standing.data;
   return (
     <Stack>
-      <SimpleGrid cols={{ base: 1, md: 3 }}>
+      <SimpleGrid cols={{ base: 1, sm: 2, lg: 4 }}>
         <Left title="Turns a minute" share={requests && shareOf(requests.remaining, requests.limit)}>
           {leftOf(requests)}
         </Left>
         <Left title="Tokens a minute" share={tokens && shareOf(tokens.remaining, tokens.limit)}>
           {leftOf(tokens)}
         </Left>
-        <Left
-          title={`Spend in ${spend.month}`}
-          share={
-            spend.limit_usd === null
-              ? null
-              : shareOf(spend.limit_usd - spend.spent_usd - spend.reserved_usd, spend.limit_usd)
-          }
-        >
-          <Money usd={spend.spent_usd} />
-          {spend.limit_usd === null ? (
-            ' spent, unlimited'
-          ) : (
-            <>
-              {' of '}
-              <Money usd={spend.limit_usd} /> spent
-            </>
-          )}
-          {spend.reserved_usd > 0 && (
-            <>
-              , <Money usd={spend.reserved_usd} /> held for turns that run
-            </>
-          )}
-        </Left>
+        <Spend spend={spend} />
+        <Storage storage={storage} />
       </SimpleGrid>
-      <SimpleGrid cols={{ base: 1, sm: 3 }}>
+      <SimpleGrid cols={{ base: 1, sm: 2 }}>
         <StatTile label="Turns at once" value={count(limits.max_concurrent_turns)} />
-        <StatTile
-          label="Storage"
-          value={limits.storage_bytes_max === null ? UNLIMITED : formatBytes(limits.storage_bytes_max)}
-        />
         <StatTile label="Providers" value={limits.providers?.join(', ') ?? 'all'} />
       </SimpleGrid>
     </Stack>
   );
 }
 
-/** Nothing is left of a limit of 0, nor of one that was lowered below what is used. */
-const shareOf = (left: number, limit: number): number => (limit > 0 ? Math.max(0, left / limit) : 0);
+/** Nothing is left of a limit of 0. */
+const shareOf = (left: number, limit: number): number => (limit > 0 ? left / limit : 0);
 
 const count = (limit: number | null): string => (limit === null ? UNLIMITED : formatCount(limit));
 
@@ -90,6 +65,47 @@ function leftOf(window: Schema<'LimitStanding'>['requests']): string {
   const { limit, remaining, reset_seconds: seconds } = window;
   const left = `${formatCount(remaining)} of ${formatCount(limit)} left`;
   return seconds === 0 ? left : `${left}, all of it in ${seconds} s`;
+}
+
+function Spend({ spend }: Pick<Schema<'LimitStanding'>, 'spend'>) {
+  const { month, limit_usd: limit, spent_usd: spent, reserved_usd: reserved } = spend;
+  const title = `Spend in ${month}`;
+  if (limit === null) {
+    return (
+      <Left title={title} share={null}>
+        <Money usd={spent} /> spent, {UNLIMITED}
+      </Left>
+    );
+  }
+  // Nothing, where the limit was lowered below what is used.
+  const left = Math.max(0, limit - spent - reserved);
+  return (
+    <Left title={title} share={shareOf(left, limit)}>
+      <Money usd={left} /> of <Money usd={limit} /> left
+      {reserved > 0 && (
+        <>
+          , <Money usd={reserved} /> held for turns that run
+        </>
+      )}
+    </Left>
+  );
+}
+
+function Storage({ storage }: Pick<Schema<'LimitStanding'>, 'storage'>) {
+  const { limit_bytes: limit, used_bytes: used } = storage;
+  if (limit === null) {
+    return (
+      <Left title="Storage" share={null}>
+        {formatBytes(used)} used, {UNLIMITED}
+      </Left>
+    );
+  }
+  const left = Math.max(0, limit - used);
+  return (
+    <Left title="Storage" share={shareOf(left, limit)}>
+      {formatBytes(left)} of {formatBytes(limit)} left
+    </Left>
+  );
 }
 
 interface LeftProps {
