@@ -223,6 +223,28 @@ describe("the operator's pages of tenants", function () {
     });
   });
 
+  it('come back from a tenant to the page of the list that it was on, also after a reload', async () => {
+    for (let count = 0; count < 27; count += 1) await world.tenant(`Paged ${String(count).padStart(2, '0')}`);
+    await world.visit('/tenants?q=Paged&order=name', { as: world.operator() }, async (page) => {
+      const names = page.getByRole('region', { name: 'Tenants' }).getByRole('link');
+      const isOnSecond = async (): Promise<void> => {
+        await shown(page.getByText('Page 2'));
+        await shown(names.filter({ hasText: 'Paged 26' }));
+        expect(await names.allInnerTexts()).to.deep.equal(['Paged 25', 'Paged 26']);
+      };
+      await page.getByRole('button', { name: 'Next' }).click();
+      await isOnSecond();
+      await names.last().click();
+      await shown(page.getByRole('heading', { level: 1, name: 'Paged 26' }));
+      await page.goBack();
+      await isOnSecond();
+      await page.reload();
+      await isOnSecond();
+      await page.goBack();
+      await shown(names.filter({ hasText: 'Paged 00' }));
+    });
+  });
+
   it('find a tenant among many, with the search in the address', async () => {
     for (const name of ['Blue Whale', 'Blue Jay', 'Red Fox']) await world.tenant(name);
     await world.visit('/tenants', { as: world.operator() }, async (page) => {

@@ -1,5 +1,17 @@
 import { keepPreviousData, type QueryKey, useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
+import { useLocation, useNavigate } from '@tanstack/react-router';
+
+/** Where a reader is in a list: the cursors of the pages so far, without the first, which has none. */
+interface ListPosition {
+  list: string;
+  cursors: readonly string[];
+}
+
+declare module '@tanstack/react-router' {
+  interface HistoryState {
+    pages?: ListPosition;
+  }
+}
 
 /** What every list of the API answers. */
 export interface Listing<Row> {
@@ -20,7 +32,8 @@ export interface CursorPages<Row> {
 }
 
 /**
- * A list, page by page; another key begins at its first page again.
+ * A list, page by page; another key begins at its first page again. The position is kept in the browser's history: who
+ * comes back from what a row leads to is on the page that they left, also after a reload.
  * @param fetchPage gets the cursor as the API's query has it
  */
 export function useCursorPages<Row>(
@@ -28,8 +41,11 @@ export function useCursorPages<Row>(
   fetchPage: (cursor: { cursor?: string }, signal: AbortSignal) => Promise<Listing<Row>>,
 ): CursorPages<Row> {
   const list = JSON.stringify(key);
-  const [at, setAt] = useState<{ list: string; cursors: string[] }>({ list, cursors: [] });
-  const cursors = at.list === list ? at.cursors : [];
+  const navigate = useNavigate();
+  const at = useLocation({ select: ({ state }) => state.pages });
+  const cursors = at?.list === list ? at.cursors : [];
+  const goTo = (position: ListPosition) =>
+    void navigate({ to: '.', search: true, state: (before) => ({ ...before, pages: position }) });
   const cursor = cursors.at(-1);
   const query = useQuery({
     queryKey: [...key, { cursor: cursor ?? null }],
@@ -45,7 +61,7 @@ export function useCursorPages<Row>(
     retry: () => void query.refetch(),
     page: cursors.length + 1,
     hasNext: next !== null,
-    next: () => next !== null && setAt({ list, cursors: [...cursors, next] }),
-    previous: () => setAt({ list, cursors: cursors.slice(0, -1) }),
+    next: () => next !== null && goTo({ list, cursors: [...cursors, next] }),
+    previous: () => goTo({ list, cursors: cursors.slice(0, -1) }),
   };
 }

@@ -5,13 +5,14 @@ import { useApi } from '../../session/context.ts';
 import { startOfDay } from '../../shared/clock.ts';
 import { EmptyState } from '../../shared/EmptyState.tsx';
 import { FilterText } from '../../shared/FilterText.tsx';
-import { formatCount, formatMs, formatTime } from '../../shared/format.ts';
+import { formatCount, formatMs } from '../../shared/format.ts';
 import { ButtonLink, TextLink } from '../../shared/links.tsx';
 import { Money } from '../../shared/Money.tsx';
 import { PagedTable } from '../../shared/PagedTable.tsx';
 import { PageHeader } from '../../shared/PageHeader.tsx';
 import { StatusBadge } from '../../shared/StatusBadge.tsx';
 import { type Change, given, oneOf } from '../../shared/search.ts';
+import { TimeText } from '../../shared/TimeText.tsx';
 import { useCursorPages } from '../../shared/useCursorPages.ts';
 import { ConfigLink } from '../ConfigLink.tsx';
 import { ConfigSelect } from '../ConfigSelect.tsx';
@@ -53,6 +54,8 @@ function Logs() {
   const set = (change: Change<typeof search>) =>
     navigate({
       search: (before) => given({ ...before, ...change }),
+      // The page that is shown under a row's details.
+      state: true,
       replace: true,
       resetScroll: false,
     });
@@ -66,7 +69,12 @@ function Logs() {
           onChange={({ currentTarget }) => set({ status: oneOf(TURN_STATUSES, currentTarget.value) })}
         />
         <ConfigSelect label="Config" all="all" value={config} onChange={(id) => set({ config: id })} />
-        <FilterText label="User" value={user} onChange={(name) => set({ user: name })} />
+        <FilterText
+          label="User"
+          placeholder="The exact name"
+          value={user}
+          onChange={(name) => set({ user: name })}
+        />
         <FilterText
           label="Conversation"
           placeholder="Its id"
@@ -115,12 +123,11 @@ function Logs() {
               <TextLink
                 to="/logs"
                 search={{ ...search, log: id }}
+                state={true}
                 preload={false}
                 resetScroll={false}
-                title={created_at}
-                style={{ whiteSpace: 'nowrap' }}
               >
-                <time dateTime={created_at}>{formatTime(created_at)}</time>
+                <TimeText at={created_at} />
               </TextLink>
             ),
           },
