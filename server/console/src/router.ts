@@ -12,6 +12,12 @@ export const createConsoleRouter = () =>
       tenantRoute.addChildren([...tenantRoutes]),
     ]),
     basepath: '/console',
+    // Every value is a text, and stands in the address as it is; the router's own way writes JSON.
+    parseSearch: (text) => Object.fromEntries(new URLSearchParams(text)),
+    stringifySearch: (search) => {
+      const text = String(new URLSearchParams(search));
+      return text === '' ? '' : `?${text}`;
+    },
     // Only what a page reads from its address, and understands, stays in it.
     search: { strict: true },
     defaultErrorComponent: PageFailed,

@@ -9,7 +9,7 @@ const getParentRoute = () => operatorRoute;
 const overviewRoute = createRoute({
   getParentRoute,
   path: '/overview',
-  validateSearch: (search) => given({ days: oneOf(SPANS, String(search.days)) }),
+  validateSearch: (search) => given({ days: oneOf(SPANS, search.days) }),
   component: lazyPage(() => import('./overview/OverviewPage.tsx'), 'OverviewPage'),
 });
 
@@ -31,7 +31,7 @@ const tenantRoute = createRoute({
   validateSearch: (search) =>
     given({
       tab: oneOf(TENANT_TABS, search.tab),
-      days: oneOf(SPANS, String(search.days)),
+      days: oneOf(SPANS, search.days),
     }),
   component: lazyPage(() => import('./tenant/TenantPage.tsx'), 'TenantPage'),
 });

@@ -1,9 +1,7 @@
 /** Readers for what stands in an address; whatever somebody else wrote there is no error but absent. */
 
-export const textParam = (value: unknown): string | undefined => {
-  const text = typeof value === 'number' ? String(value) : value;
-  return typeof text === 'string' && text !== '' ? text : undefined;
-};
+export const textParam = (value: unknown): string | undefined =>
+  typeof value === 'string' && value !== '' ? value : undefined;
 
 export const oneOf = <Choice extends string>(
   choices: readonly Choice[],

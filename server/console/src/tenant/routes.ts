@@ -71,7 +71,7 @@ const logsRoute = createRoute({
 const usageRoute = createRoute({
   getParentRoute,
   path: '/usage',
-  validateSearch: (search) => given({ days: oneOf(SPANS, String(search.days)) }),
+  validateSearch: (search) => given({ days: oneOf(SPANS, search.days) }),
   component: lazyPage(() => import('./usage/UsagePage.tsx'), 'UsagePage'),
 });
 
