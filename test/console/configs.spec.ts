@@ -53,6 +53,21 @@ describe("the tenant's configs in the console", function () {
     expect(body.tools_config).to.have.nested.property('[0].name', 'write_file');
   });
 
+  it('ask for the model of another provider once that is chosen', async () => {
+    const tenant = await world.tenant();
+    await world.visit('/configs/new', { as: tenant.secret }, async (page) => {
+      const model = page.getByRole('textbox', { name: 'Model' });
+      const provider = page.getByLabel('Provider');
+      expect(await model.inputValue()).to.equal('demo');
+      await provider.selectOption('openai');
+      expect(await model.inputValue()).to.equal('');
+      expect(await page.getByRole('button', { name: 'Make it' }).isDisabled()).to.equal(true);
+      await model.fill('my-own-model');
+      await provider.selectOption('openrouter');
+      expect(await model.inputValue()).to.equal('my-own-model');
+    });
+  });
+
   it('compare versions and roll back to one, as a new version', async () => {
     const tenant = await world.tenant();
     const id = await world.config(tenant, { system_prompt: 'First words.' });

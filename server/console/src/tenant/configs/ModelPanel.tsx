@@ -13,6 +13,13 @@ export interface PanelProps {
   readOnly: boolean;
 }
 
+/** What a model is called there. */
+const EXAMPLES: Partial<Record<Provider, string>> = {
+  openai: 'such as gpt-5-mini',
+  anthropic: 'such as claude-sonnet-4-6',
+  ollama: 'such as llama3.2',
+};
+
 const FIGURES = [
   { name: 'temperature', label: 'Temperature', path: 'temperature', max: 2, step: 0.1, decimals: 2 },
   { name: 'topP', label: 'Top p', path: 'top_p', max: 1, step: 0.05, decimals: 3 },
@@ -26,8 +33,11 @@ export function ModelPanel({ draft, onChange, faults, readOnly }: PanelProps) {
   const me = useQuery(meQuery(useApi()));
   const allowed = me.data?.tenant.limits.providers ?? PROVIDERS;
   const choices = PROVIDERS.filter((name) => allowed.includes(name) || name === draft.provider);
-  const choose = (provider: Provider): void =>
-    onChange({ provider, ...(provider === 'demo' && { model: 'demo' }) });
+  const choose = (provider: Provider): void => {
+    // No provider but it has a model of this name; any other may be one that is typed for the provider chosen next.
+    const model = provider === 'demo' ? 'demo' : draft.model === 'demo' ? '' : draft.model;
+    onChange({ provider, model });
+  };
   return (
     <Stack>
       <SimpleGrid cols={{ base: 1, sm: 2 }}>
@@ -45,6 +55,7 @@ export function ModelPanel({ draft, onChange, faults, readOnly }: PanelProps) {
         <TextInput
           label="Model"
           description="As the provider calls it."
+          placeholder={EXAMPLES[draft.provider]}
           required
           maxLength={200}
           autoComplete="off"
