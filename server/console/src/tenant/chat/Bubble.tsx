@@ -28,7 +28,7 @@ export function Bubble({ by, note, children }: BubbleProps) {
 export function BubbleText({ children }: { children: string }) {
   return (
     <Text className={classes.text ?? ''} component="div">
-      {children}
+      {children || '(nothing)'}
     </Text>
   );
 }

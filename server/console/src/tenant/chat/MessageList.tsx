@@ -25,7 +25,7 @@ export function MessageList({ messages }: { messages: readonly Message[] }) {
         </>
       }
     >
-      {message.content !== null && message.content !== '' && <BubbleText>{message.content}</BubbleText>}
+      {(message.content || message.role === 'tool') && <BubbleText>{message.content ?? ''}</BubbleText>}
       {message.tool_calls.map((call) => (
         <ToolCallCard key={call.id} call={call} />
       ))}

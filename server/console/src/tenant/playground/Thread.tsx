@@ -59,7 +59,7 @@ export function Thread({ config, onBegun, ...props }: ThreadProps) {
   const { turns, isRunning, send, stop } = useTurns(config.id, settled);
   const base = conversation ? openCallsOf(conversation) : [];
   const openCalls = openCallsAfter(turns, base);
-  const end = useFollow(turns);
+  useFollow(turns, conversation !== null);
 
   const names = customVariablesOf(config.system_prompt);
   const take = (input: Pick<ChatBody, 'message' | 'tool_results' | 'cancel_tool_calls'>, replaces?: Turn) => {
@@ -105,7 +105,6 @@ export function Thread({ config, onBegun, ...props }: ThreadProps) {
             }
           />
         ))}
-        <div ref={end} />
       </Stack>
       {openCalls.length > 0 && !isRunning && !isCancelling ? (
         <ToolResultsForm
@@ -142,9 +141,11 @@ const waits = ({ answer }: Turn): boolean => answer?.finish_reason === 'tool_cal
 const END_PX = 160;
 
 /** Keeps the newest words in sight, unless the reader has gone back to what was before. */
-function useFollow(turns: readonly Turn[]) {
-  const end = useRef<HTMLDivElement>(null);
+function useFollow(turns: readonly Turn[], isContinued: boolean): void {
   const count = useRef(0);
+  useEffect(() => {
+    if (isContinued) window.scrollTo({ top: document.documentElement.scrollHeight });
+  }, [isContinued]);
   useEffect(() => {
     const isNew = turns.length > count.current;
     count.current = turns.length;
@@ -154,5 +155,4 @@ function useFollow(turns: readonly Turn[]) {
       window.scrollTo({ top: scrollHeight });
     }
   }, [turns]);
-  return end;
 }
