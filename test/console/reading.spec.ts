@@ -46,6 +46,30 @@ describe('what a tenant reads in the console', function () {
     });
   });
 
+  it('logs page by page, with the details of a row over the page that it is on', async () => {
+    const { client, secret } = await world.tenant();
+    const demo = await world.server.createConfig(client);
+    for (let turn = 0; turn < 51; turn += 1) await client.chat(demo, { message: 'Hi', user: `user ${turn}` });
+    await world.visit('/logs', { as: secret }, async (page) => {
+      await page.getByRole('button', { name: 'Next' }).click();
+      const oldest = page.getByRole('row').filter({ hasText: 'user 0' });
+      await oldest.getByRole('link').first().click();
+      const drawer = page.getByRole('dialog', { name: 'One turn' });
+      await shown(drawer.getByText('user 0'));
+      await page.keyboard.press('Escape');
+      await gone(drawer);
+      await shown(oldest);
+      await shown(page.getByText('Page 2'));
+
+      // A name that is a figure too stands in the address as it was typed, and is read from there as a name.
+      const user = page.getByRole('searchbox', { name: 'User' });
+      await user.fill('017');
+      await page.waitForURL((url) => url.search === '?user=017');
+      await page.reload();
+      expect(await user.inputValue()).to.equal('017');
+    });
+  });
+
   it('conversations: found, read, renamed, continued, deleted', async () => {
     await world.visit('/conversations?user=ada', { as: tenant.secret }, async (page) => {
       const rows = page.getByRole('region', { name: 'Conversations' }).getByRole('row');
@@ -117,10 +141,12 @@ describe('what a tenant reads in the console', function () {
   });
 
   it('what is left of its limits, and its whole file', async () => {
-    const limits = { requests_per_minute: 60, monthly_spend_usd: 5 };
+    const limits = { requests_per_minute: 60, monthly_spend_usd: 5, storage_bytes_max: 64 * 1024 * 1024 };
     await world.server.admin.patch(`/api/v1/admin/tenants/${tenant.id}`, { limits });
     await world.visit('/limits', { as: tenant.secret }, async (page) => {
       await shown(page.getByText(/\d+ of 60 left/));
+      await shown(page.getByText(/^\$\d\.\d\d of \$5\.00 left$/));
+      await shown(page.getByText(/^\d\d\.\d MiB of 64\.0 MiB left$/));
       await page.getByRole('link', { name: 'Export' }).click();
       const [download] = await Promise.all([
         page.waitForEvent('download'),

@@ -21,8 +21,8 @@ export function ServerTiles() {
       <SimpleGrid cols={{ base: 2, md: 4 }}>
         <StatTile
           label="Tenants"
-          value={tenants && formatCount(tenants.active)}
-          detail={tenants && `${tenants.suspended} suspended, ${tenants.deleted} in the trash`}
+          value={tenants && formatCount(tenants.active + tenants.suspended)}
+          detail={tenants && `${tenants.suspended} suspended; ${tenants.deleted} more in the trash`}
         />
         <StatTile
           label="Open files"

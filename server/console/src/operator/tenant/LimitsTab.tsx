@@ -50,6 +50,7 @@ export function LimitsTab({ tenant }: { tenant: Schema<'Tenant'> }) {
     invalidates: [['tenant', tenant.id], ['tenants']],
     done: 'The limits hold from the next request on.',
   });
+  const isUnchanged = JSON.stringify(limits) === JSON.stringify(tenant.limits);
   const faults = save.error instanceof ApiError ? save.error.errors : [];
   const faultOf = (name: keyof Limits) =>
     faults.find(({ path }) => path.startsWith(`limits.${name}`))?.message;
@@ -102,10 +103,10 @@ export function LimitsTab({ tenant }: { tenant: Schema<'Tenant'> }) {
         <ErrorAlert error={save.error} />
         {mayOperate ? (
           <Group justify="flex-end">
-            <Button variant="default" onClick={() => setLimits(tenant.limits)}>
+            <Button variant="default" disabled={isUnchanged} onClick={() => setLimits(tenant.limits)}>
               Undo changes
             </Button>
-            <Button type="submit" loading={save.isPending}>
+            <Button type="submit" loading={save.isPending} disabled={isUnchanged}>
               Save
             </Button>
           </Group>

@@ -125,10 +125,8 @@ export function SettingsTab({ tenant }: { tenant: Tenant }) {
 
 function Deed({ text, children }: { text: string; children: ReactNode }) {
   return (
-    <Group justify="space-between" gap="sm">
-      <Text flex={1} miw={200}>
-        {text}
-      </Text>
+    <Group justify="space-between" gap="md" wrap="nowrap">
+      <Text flex={1}>{text}</Text>
       {children}
     </Group>
   );

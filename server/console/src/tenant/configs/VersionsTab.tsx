@@ -47,7 +47,7 @@ export function VersionsTab({ config }: { config: Config }) {
         label="Versions"
         pages={pages}
         rowKey={({ version }) => String(version)}
-        minWidth={480}
+        minWidth={600}
         empty={<EmptyState title="No versions" />}
         columns={[
           { header: 'Version', cell: ({ version }) => version },

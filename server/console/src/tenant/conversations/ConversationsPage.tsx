@@ -50,7 +50,7 @@ function Conversations() {
         <ConfigSelect label="Config" all="all" value={search.config} onChange={(config) => set({ config })} />
         <FilterText
           label="User"
-          placeholder="As your program names them"
+          placeholder="The exact name"
           value={search.user}
           onChange={(user) => set({ user })}
         />

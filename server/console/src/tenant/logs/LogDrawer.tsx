@@ -91,7 +91,7 @@ function rowsOf(log: Schema<'LogDetail'>): [name: string, value: ReactNode][] {
     ['Cost', <Money key="cost" usd={log.cost_usd} />],
     ['First token', log.first_token_ms === null ? '–' : formatMs(log.first_token_ms)],
     ['Total time', formatMs(log.latency_ms)],
-    ['Request', <RequestId key="request" id={log.request_id} />],
+    ['Id', <RequestId key="request" id={log.request_id} />],
   ];
 }
 
