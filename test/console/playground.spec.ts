@@ -164,4 +164,18 @@ describe('the playground', function () {
       expect(await page.getByRole('article').count()).to.equal(4);
     });
   });
+
+  it('shows a conversation that is continued from its end', async () => {
+    const tenant = await world.tenant();
+    const config = await world.config(tenant);
+    world.upstream.script({ text: 'One more line of it.\n'.repeat(80) });
+    const { body } = await tenant.client.chat(config, { message: 'Tell me all' });
+    const path = `/playground?conversation=${body.conversation_id}`;
+    const viewport = { width: 1280, height: 720 };
+    await world.visit(path, { as: tenant.secret, viewport }, async (page) => {
+      await shown(answers(page));
+      const field = await page.getByRole('textbox', { name: 'Message' }).boundingBox();
+      expect(field?.y).to.be.within(0, viewport.height);
+    });
+  });
 });
