@@ -10,8 +10,8 @@ export interface FaultWatch {
 /** Chromium repeats in the console what the answers say already. */
 const REPEATED = /^Failed to load resource: /;
 /** The page gave up on a request by itself, as it does when it is left; or the answer is a download. */
-const SHOWN_TEXT_MAX = 2000;
 const OWN_CHOICE = 'net::ERR_ABORTED';
+const SHOWN_TEXT_MAX = 2000;
 
 /**
  * Notes all that a page should not do, each as one line:
