@@ -7,6 +7,7 @@ import type { Endpoint } from '../endpoints/endpoint.ts';
 import { markReceiving } from './files.ts';
 import type { Elsewhere } from './listener.ts';
 import { problemOf } from './problem.ts';
+import { requestIdOf } from './request-id.ts';
 
 // How a request that comes to a worker gets to the first process: byte for byte, over a socket in the data folder.
 
@@ -89,7 +90,7 @@ export function createForward(endpoints: readonly Endpoint[], socketPath: string
         request.unpipe(onward);
         request.resume();
         if (response.headersSent) return;
-        const requestId = ids();
+        const requestId = requestIdOf(request, ids);
         const unreachable = new Fault('overloaded', 'The server is not ready.', {
           details: { retryAfterSeconds: 1 },
         });

@@ -6,60 +6,14 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
-import { isReceivingFile } from './files.ts';
 import { problemOf } from './problem.ts';
 import { CHALLENGE_HEADER, PROOF_HEADER } from './proof.ts';
+import { refuseMalformed, refuseTunnel, refuseUnreadable } from './refusal.ts';
+import { requestIdOf } from './request-id.ts';
 import type { RequestState } from './state.ts';
-
-/** What node's parser can refuse a request for, before there is one. */
-const PARSE_FAULTS: Record<string, { status: number; reason: string; code: string; detail: string }> = {
-  HPE_HEADER_OVERFLOW: {
-    status: 431,
-    reason: 'Request Header Fields Too Large',
-    code: 'headers_too_large',
-    detail: 'The request headers are too large.',
-  },
-  ERR_HTTP_REQUEST_TIMEOUT: {
-    status: 408,
-    reason: 'Request Timeout',
-    code: 'request_timeout',
-    detail: 'The request took too long to arrive.',
-  },
-};
-const MALFORMED = {
-  status: 400,
-  reason: 'Bad Request',
-  code: 'malformed_request',
-  detail: 'This is not a well-formed HTTP request.',
-};
-
-function refuse(error: NodeJS.ErrnoException, socket: Duplex, ids: IdMaker): void {
-  // A large file over a slow line takes longer than any other request may; who stalls is cut off elsewhere.
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isReceivingFile(socket)) return;
-  // An answer that is under way must not get another one into its middle.
-  if (error.code === 'ECONNRESET' || !socket.writable || Reflect.get(socket, '_httpMessage')) {
-    socket.destroy();
-    return;
-  }
-  const { status, reason, code, detail } = PARSE_FAULTS[error.code ?? ''] ?? MALFORMED;
-  const requestId = ids();
-  const type = `urn:nimblesite:problem:${code}`;
-  const body = JSON.stringify({ type, title: reason, status, detail, code, request_id: requestId });
-  const head = [
-    `HTTP/1.1 ${status} ${reason}`,
-    `X-Request-Id: ${requestId}`,
-    'Content-Type: application/problem+json',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    'Cache-Control: no-store',
-    'X-Content-Type-Options: nosniff',
-    'Connection: close',
-  ];
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
-}
 
 export interface Elsewhere {
   isFor(request: IncomingMessage): boolean;
@@ -81,7 +35,7 @@ export interface Listener {
 
 /** What is answered before there is an app: alive, but not ready. */
 function answerStarting(request: IncomingMessage, response: ServerResponse, ids: IdMaker): void {
-  const requestId = ids();
+  const requestId = requestIdOf(request, ids);
   const alive = request.url === '/healthz';
   const body = alive
     ? { status: 'ok' }
@@ -118,6 +72,8 @@ export function createListener(
     // Longer than the usual 60 s of a load balancer, which must be the one that closes first.
     keepAliveTimeout: 65_000,
     maxHeaderSize: 16_384,
+    // Refused here, in the form of every other refusal.
+    requireHostHeader: false,
   });
 
   const unanswered = new Set<ServerResponse>();
@@ -129,13 +85,15 @@ export function createListener(
     }
     if (ending) response.shouldKeepAlive = false;
     response.once('close', () => unanswered.delete(response));
+    if (refuseMalformed(request, response, ids)) return;
     void handle(request, response);
   };
   server.on('request', onRequest);
   // With a handler of our own, the body reader asks for the body once it is wanted.
   server.on('checkContinue', onRequest);
   server.on('checkExpectation', onRequest);
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuse(error, socket, ids));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuseUnreadable(error, socket, ids));
+  server.on('connect', (request: IncomingMessage, socket) => refuseTunnel(request, socket, ids));
 
   return {
     server,

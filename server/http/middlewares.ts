@@ -8,17 +8,15 @@ import { RATE_LIMIT_HEADERS } from '../endpoints/rate-limit.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { PROBLEMS, problemHeaders, problemOf, toFault } from './problem.ts';
+import { requestIdOf } from './request-id.ts';
 import type { RequestContext, RequestMiddleware } from './state.ts';
-
-const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/;
 
 /** Keeps the client's `X-Request-Id` where it is a sane one, else makes one; every answer carries it. */
 export const requestId =
   (ids: IdMaker): RequestMiddleware =>
   (ctx, next) => {
-    const given = ctx.get('X-Request-Id');
     ctx.state = {
-      requestId: REQUEST_ID.test(given) ? given : ids(),
+      requestId: requestIdOf(ctx.req, ids),
       route: null,
       tenantId: null,
       fault: null,

@@ -49,6 +49,43 @@ describe('the conventions', () => {
       expect(JSON.parse(body)).to.include({ status: 400, request_id: id });
     });
 
+    const BEHIND = 'Host: x\r\nX-Request-Id: mine\r\n';
+    const REFUSED: [what: string, bytes: string, status: number][] = [
+      ['a request without a host', 'GET /healthz HTTP/1.1\r\nX-Request-Id: mine\r\n\r\n', 400],
+      ['an address that is none', `GET http://[::1 HTTP/1.1\r\n${BEHIND}\r\n`, 400],
+      ['a request for a tunnel', `CONNECT example.com:443 HTTP/1.1\r\n${BEHIND}\r\n`, 405],
+    ];
+    for (const [what, bytes, status] of REFUSED) {
+      it(`answers ${what} with a problem that has its id`, async () => {
+        const [head = '', body = ''] = (await raw(server.url, bytes)).split('\r\n\r\n');
+        expect(head)
+          .to.match(new RegExp(`^HTTP/1\\.1 ${status} `))
+          .and.to.match(/X-Request-Id: mine/i);
+        expect(head).to.match(/Content-Type: application\/problem\+json/i);
+        expect(JSON.parse(body)).to.include({ status, request_id: 'mine' });
+        if (status === 405) expect(head).to.match(/Allow: .*GET/);
+      });
+    }
+
+    it('answers a body that breaks off into no HTTP with a problem too', async () => {
+      const { apiKey } = await server.createTenant();
+      const answer = await raw(
+        server.url,
+        `POST /api/v1/configs HTTP/1.1\r\n${BEHIND}X-API-Key: ${apiKey}\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n`,
+      );
+      expect(answer)
+        .to.match(/^HTTP\/1\.1 400 /)
+        .and.to.match(/"request_id":"mine"/);
+    });
+
+    it('answers a request also where what comes behind it is no HTTP', async () => {
+      const answer = await raw(server.url, `GET /api/v1/me HTTP/1.1\r\n${BEHIND}\r\nGARBAGE\r\n\r\n`);
+      expect(answer)
+        .to.match(/^HTTP\/1\.1 401 /)
+        .and.to.match(/"request_id":"mine"/)
+        .and.to.match(/Connection: close/i);
+    });
+
     it('answers headers without end with 431', async () => {
       const answer = await raw(server.url, `GET / HTTP/1.1\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`);
       expect(answer)
