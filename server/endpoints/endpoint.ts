@@ -17,7 +17,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { BrowserCall } from './browser.ts';
 import { idempotencyOf } from './idempotency.ts';
-import { parseInput, queryObject } from './validate.ts';
+import { parseInput, readQuery } from './validate.ts';
 
 /** Where the server is in its life; `/readyz` is 200 only while it is `ready`. */
 export interface Lifecycle {
@@ -53,7 +53,8 @@ export type Caller =
 /** A request as it reaches an endpoint: authenticated, its body parsed as JSON, nothing else checked yet. */
 export interface EndpointCall {
   params: Record<string, string>;
-  query: URLSearchParams;
+  /** What stands behind the `?`, as it was sent. */
+  query: string;
   body: unknown;
   /** The body as it is, for an endpoint that takes a file. */
   file: IncomingFile;
@@ -245,7 +246,7 @@ function build<
     async call(call) {
       const caller = who(call.caller);
       const input = parseInput(
-        { schema: query, value: queryObject(call.query) },
+        { schema: query, ...readQuery(call.query) },
         { schema: body, value: call.body },
       );
       // After the rest of the input, as the look-up of an unknown id is: the two must not be told apart.

@@ -62,6 +62,9 @@ function contentFaults(root: unknown): { errors: InputError[]; unfit: boolean } 
   return { errors, unfit };
 }
 
+/** A name as an answer can hold it, whatever a client has called a field. */
+const writable = (path: string): string => path.toWellFormed().replaceAll('\u0000', '\ufffd');
+
 type Issue = z.core.$ZodIssue;
 
 const isWrongKind = (issues: readonly Issue[]): boolean =>
@@ -71,7 +74,7 @@ const isWrongKind = (issues: readonly Issue[]): boolean =>
 function issueErrors(issues: readonly Issue[], base: readonly PropertyKey[]): InputError[] {
   return issues.flatMap((issue): InputError[] => {
     const path = [...base, ...issue.path];
-    const at = (parts: readonly PropertyKey[]) => parts.map(String).join('.');
+    const at = (parts: readonly PropertyKey[]) => writable(parts.map(String).join('.'));
     if (issue.code === 'unrecognized_keys') {
       return issue.keys.map((key) => ({ path: at([...path, key]), message: 'Unknown field' }));
     }
@@ -90,15 +93,17 @@ function issueErrors(issues: readonly Issue[], base: readonly PropertyKey[]): In
 interface Part {
   schema: z.ZodType | null;
   value: unknown;
+  /** What was wrong with it before it was a value. */
+  errors?: readonly InputError[];
 }
 
-function check({ schema, value }: Part): { data: unknown; errors: InputError[] } {
+function check({ schema, value, errors: known = [] }: Part): { data: unknown; errors: InputError[] } {
   if (schema === null) return { data: undefined, errors: [] };
   const content = contentFaults(value);
-  if (content.unfit) return { data: undefined, errors: content.errors };
+  if (content.unfit) return { data: undefined, errors: [...known, ...content.errors] };
   const result = schema.safeParse(value);
   const errors = result.success ? [] : issueErrors(result.error.issues, []);
-  return { data: result.data, errors: [...content.errors, ...errors] };
+  return { data: result.data, errors: [...known, ...content.errors, ...errors] };
 }
 
 /**
@@ -113,14 +118,34 @@ export function parseInput(first: Part, second: Part): { first: unknown; second:
   return { first: a.data, second: b.data };
 }
 
-/** A query as an object; a name given twice becomes an array, which no query schema takes. */
-export function queryObject(query: URLSearchParams): Record<string, string | string[]> {
+/** Whether the bytes that a query escapes are UTF-8; a `%` that escapes none stands for itself. */
+function isUtf8(query: string): boolean {
+  try {
+    decodeURIComponent(query.replace(/%(?![0-9a-f]{2})/gi, '%25'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * A query as an object; a name given twice becomes an array, which no query schema takes. `errors` names what is no
+ * text: decoding would silently make other characters of it.
+ */
+export function readQuery(query: string): { value: Record<string, string | string[]>; errors: InputError[] } {
   const object = new Map<string, string | string[]>();
-  for (const [name, value] of query) {
+  for (const [name, value] of new URLSearchParams(query)) {
     const known = object.get(name);
     if (known === undefined) object.set(name, value);
     else if (Array.isArray(known)) known.push(value);
     else object.set(name, [known, value]);
   }
-  return Object.fromEntries(object);
+  const unreadable = isUtf8(query) ? [] : query.split('&').filter((pair) => !isUtf8(pair));
+  const errors = unreadable.flatMap((pair) =>
+    [...new URLSearchParams(pair).keys()].map((name) => ({
+      path: writable(name),
+      message: 'must be text in UTF-8',
+    })),
+  );
+  return { value: Object.fromEntries(object), errors };
 }

@@ -73,7 +73,7 @@ async function serve(
   }
   const answer = await endpoint.call({
     params,
-    query: new URLSearchParams(ctx.querystring),
+    query: ctx.querystring,
     body,
     file: incomingFile(ctx.req, ctx.res, options.importBytesMax),
     requestId,

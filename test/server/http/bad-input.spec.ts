@@ -341,6 +341,9 @@ describe('bad input', () => {
       ['/api/v1/logs?until=2026-02-30', 'until'],
       ['/api/v1/usage?group_by=user', 'group_by'],
       ['/api/v1/me?x=1', 'x'],
+      ['/api/v1/conversations?user=a%00b', 'user'],
+      ['/api/v1/conversations?user=%ED%A0%80', 'user'],
+      ['/api/v1/logs?status=ok&user=%FF', 'user'],
     ];
     for (const [path, fault] of QUERIES) {
       it(`answers 422 to ${path}`, async () => {
@@ -349,6 +352,23 @@ describe('bad input', () => {
         expect(Object.keys(faultsOf(body))).to.deep.equal([fault]);
       });
     }
+
+    it('reads a query as it is escaped, a % that escapes nothing as itself', async () => {
+      const { body } = await tenant.client.chat(configId, { message: 'Hi', user: 'Jürgen 100%' });
+      for (const user of ['J%C3%BCrgen+100%', 'J%c3%bcrgen%20100%25']) {
+        const found = await tenant.client.get(`/api/v1/conversations?user=${user}`);
+        expect((found.body.data as Json[]).map(({ id }) => id)).to.deep.equal([body.conversation_id]);
+      }
+    });
+
+    it('names a field that no answer can hold as far as it can', async () => {
+      const odd = await tenant.client.post('/api/v1/configs', { ...whole, '\u0000\ud800': 1 });
+      expect(odd.text).not.to.match(/\\u0000|\\ud800/i);
+      expect(faultsOf(odd.body)).to.have.property('\ufffd\ufffd', 'Unknown field');
+      const cut = { [`${'a'.repeat(63)}🙂`]: 'x' };
+      const { text: answer } = await tenant.client.chat(configId, { message: 'Hi', template_vars: cut });
+      expect(answer).not.to.match(/\\ud83d/i);
+    });
 
     it('takes times as dates and with any offset', async () => {
       for (const since of ['2026-01-01', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00.5+02:00']) {
