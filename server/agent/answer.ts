@@ -18,6 +18,8 @@ export class Answer {
   readonly #ids: IdMaker;
   readonly #usedCallIds: Set<string>;
   readonly #pieces: string[] = [];
+  /** The first half of a character of which the second has not come. */
+  #half = '';
   readonly #calls: ToolCall[] = [];
   #textBytes = 0;
   #callBytes = 0;
@@ -41,9 +43,8 @@ export class Answer {
   add(event: ProviderEvent): TurnEvent | null {
     switch (event.type) {
       case 'text': {
-        if (event.text === '') return null;
-        // Databases disagree about NUL in text.
-        const text = event.text.replaceAll('\0', '\ufffd');
+        const text = this.#wholeCharacters(event.text);
+        if (text === '') return null;
         this.#textBytes += Buffer.byteLength(text);
         this.#requireBounded();
         this.#pieces.push(text);
@@ -70,6 +71,16 @@ export class Answer {
     }
   }
 
+  /** The next piece as a client and a database can take it: no halves of characters, and no NUL. */
+  #wholeCharacters(piece: string): string {
+    const text = this.#half + piece;
+    this.#half = /[\ud800-\udbff]$/.exec(text)?.[0] ?? '';
+    return text
+      .slice(0, text.length - this.#half.length)
+      .toWellFormed()
+      .replaceAll('\0', '\ufffd');
+  }
+
   /** Null until the provider has said why it stopped. */
   get finishReason(): FinishReason | null {
     return this.#finishReason;
@@ -82,7 +93,7 @@ export class Answer {
 
   /** The text so far; empty where there is none. */
   get partialText(): string {
-    return this.#pieces.join('').toWellFormed();
+    return this.#pieces.join('');
   }
 
   get toolCalls(): ToolCall[] {

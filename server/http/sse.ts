@@ -4,6 +4,13 @@ import type { EventStream } from '../endpoints/endpoint.ts';
 /** A client that takes nothing off its connection for so long has left without saying so. */
 const STALLED_MS = 120_000;
 
+/** JSON in one line for every reader: some, as Python's httpx, end a line at any line break that Unicode has. */
+const inOneLine = (data: unknown): string =>
+  JSON.stringify(data).replace(
+    /[\u0085\u2028\u2029]/g,
+    (lineBreak) => `\\u${lineBreak.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
 /** Resolves when the response takes data again, or never will. */
 const writableAgain = (response: ServerResponse): Promise<void> =>
   new Promise((resolve) => {
@@ -38,7 +45,7 @@ export async function sendEvents(
   const send = (name: string, data: unknown): void | Promise<void> => {
     if (!isOpen()) return;
     ping.refresh();
-    if (!response.write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`)) return writableAgain(response);
+    if (!response.write(`event: ${name}\ndata: ${inOneLine(data)}\n\n`)) return writableAgain(response);
   };
   const ping = setInterval(() => {
     if (!response.writableNeedDrain) send('ping', {});

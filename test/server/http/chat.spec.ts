@@ -75,6 +75,26 @@ describe('chat over HTTP', () => {
     });
   });
 
+  it('sends whole characters, and none that a reader of lines takes for the end of one', async () => {
+    upstream.script({ text: ['a\u0000', 'b\ud83d', '\ude42\ude42', 'c\u0085\u2028\u2029', 'd\ud83d'] });
+    const events = await allEvents(await tenant.client.stream(openai, { message: 'Hello' }));
+    const done = checkEvents(events);
+    const deltas = events.filter(({ event }) => event === 'delta').map(({ data }) => data.text);
+    expect(deltas).to.deep.equal(['a\ufffd', 'b', '🙂\ufffd', 'c\u0085\u2028\u2029', 'd']);
+    expect(done.data.response).to.equal(deltas.join(''));
+
+    upstream.script({ text: 'c\u0085\u2028\u2029' });
+    const { apiKey } = tenant;
+    const { text } = await server.fetch(`/api/v1/chat/${openai}`, {
+      method: 'POST',
+      headers: { 'X-API-Key': apiKey, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ message: 'Hello', stream: true }),
+    });
+    expect(text)
+      .to.include('data: {"text":"c\\u0085\\u2028\\u2029"}')
+      .and.not.to.match(/[\u0085\u2028\u2029]/);
+  });
+
   it('goes round the tool loop, taking "result" for "content" and a name for an id', async () => {
     const asked = await tenant.client.chat(demo, { message: 'call look {"at":"sky"}' });
     expect(asked.body.finish_reason).to.equal('tool_calls');
