@@ -2,6 +2,11 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 const SAMPLE_MS = 500;
 const RESOLUTION_MS = 10;
+/**
+ * One late sample may be a single stall that is over, as the start on a busy machine is: who comes after it has
+ * nothing to wait for.
+ */
+const LATE_SAMPLES_MIN = 2;
 
 /** Tells whether the event loop is so late that new work would only make everybody wait. */
 export interface LoopDelay {
@@ -9,20 +14,30 @@ export interface LoopDelay {
   stop(): void;
 }
 
-/** Samples the event loop's mean delay twice a second; over `delayMsMax` in the last sample is overloaded. */
+/** Judges means of the delay, sample by sample: over `delayMsMax` in each of the last two is overloaded. */
+export function createLateness(delayMsMax: number): { add(meanMs: number): void; overloaded(): boolean } {
+  let lateSamples = 0;
+  return {
+    add(meanMs) {
+      lateSamples = meanMs > delayMsMax ? lateSamples + 1 : 0;
+    },
+    overloaded: () => lateSamples >= LATE_SAMPLES_MIN,
+  };
+}
+
+/** Samples the event loop's mean delay twice a second, and judges it as `createLateness` does. */
 export function watchLoopDelay(delayMsMax: number): LoopDelay {
   const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   histogram.enable();
-  let late = false;
+  const lateness = createLateness(delayMsMax);
   const timer = setInterval(() => {
     // An empty sample has no mean; the histogram counts its own resolution as part of the delay.
-    const meanMs = histogram.count === 0 ? 0 : histogram.mean / 1e6 - RESOLUTION_MS;
-    late = meanMs > delayMsMax;
+    lateness.add(histogram.count === 0 ? 0 : histogram.mean / 1e6 - RESOLUTION_MS);
     histogram.reset();
   }, SAMPLE_MS);
   timer.unref();
   return {
-    overloaded: () => late,
+    overloaded: lateness.overloaded,
     stop() {
       clearInterval(timer);
       histogram.disable();

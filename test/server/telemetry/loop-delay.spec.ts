@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { expect } from 'chai';
-import { watchLoopDelay } from '../../../server/telemetry/loop-delay.ts';
+import { createLateness, watchLoopDelay } from '../../../server/telemetry/loop-delay.ts';
 
 /** Keeps the event loop from turning, as too much work does. */
 function block(ms: number): void {
@@ -21,5 +21,14 @@ describe('the event loop’s delay', () => {
     } finally {
       watch.stop();
     }
+  });
+
+  it('counts from its second late sample on: a single stall is over by then', () => {
+    const lateness = createLateness(500);
+    const judged = [600, 10, 600, 501, 700, 500].map((meanMs) => {
+      lateness.add(meanMs);
+      return lateness.overloaded();
+    });
+    expect(judged).to.deep.equal([false, false, false, true, true, false]);
   });
 });
