@@ -44,7 +44,7 @@ const headersOf = (names: readonly string[]): Json =>
   Object.fromEntries(names.map((name) => [name, { schema: { type: 'string' } }]));
 
 /** Error answers, grouped by status since that is how the format has them. */
-function problemResponses(endpoint: Endpoint): Json {
+function problemResponses(endpoint: Endpoint): Record<string, Json> {
   const codes = faultsOf(endpoint);
   const statuses = [...new Set(codes.map((code) => PROBLEMS[code].status))];
   return Object.fromEntries(
@@ -84,7 +84,9 @@ function pathSchema(given: z.ZodType | undefined): Json {
 /** What such an answer may carry beside its body. */
 function problemHeaders(endpoint: Endpoint, codes: readonly FaultCode[]): Json {
   const names = [
+    ...(codes.includes('unauthorized') ? ['WWW-Authenticate'] : []),
     ...(codes.some((code) => COME_AGAIN.includes(code)) ? ['Retry-After'] : []),
+    ...(codes.includes('range_not_satisfiable') ? ['Content-Range'] : []),
     ...(endpoint.idempotent && codes.some((code) => LIMITED.includes(code)) ? RATE_LIMIT_HEADERS : []),
   ];
   return names.length > 0 ? { headers: headersOf(names) } : {};
@@ -127,9 +129,31 @@ const text = (description: string) => ({ description, schema: { type: 'string' }
 const FILE_HEADERS = {
   ETag: text('The SHA-256 of the file, in quotes'),
   'Repr-Digest': text('The SHA-256 of the file (RFC 9530)'),
+  Digest: text('The same as clients of RFC 3230 ask for it'),
   'Content-Disposition': text('A name to save it under'),
   'Accept-Ranges': text('`bytes` where a part can be asked for'),
 };
+const UNCHANGED = {
+  description: '`If-None-Match` names the `ETag` of the file',
+  headers: { ETag: FILE_HEADERS.ETag },
+};
+const PART = {
+  description: 'The part that `Range` asks for',
+  headers: { ...FILE_HEADERS, 'Content-Range': text('Which bytes these are, of how many') },
+  content: FILE,
+};
+
+/** What every answer carries, whatever it is. */
+const withRequestId = (responses: Record<string, Json>): Json =>
+  Object.fromEntries(
+    Object.entries(responses).map(([status, response]) => [
+      status,
+      {
+        ...response,
+        headers: { 'X-Request-Id': { $ref: '#/components/headers/RequestId' }, ...Object(response.headers) },
+      },
+    ]),
+  );
 
 /** Example bodies, by endpoint; what the page of the docs sends when its button is pressed. */
 const EXAMPLES: Record<string, unknown> = {
@@ -231,14 +255,12 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
         },
       }),
       ...(endpoint.takesFile && { requestBody: { required: true, content: FILE } }),
-      responses: {
+      responses: withRequestId({
         [endpoint.status]: success(endpoint),
-        ...(endpoint.givesFile && { 304: { description: '`If-None-Match` names the `ETag` of the file' } }),
-        ...(endpoint.givesFile === 'resumable' && {
-          206: { description: 'The part that `Range` asks for', headers: FILE_HEADERS, content: FILE },
-        }),
+        ...(endpoint.givesFile && { 304: UNCHANGED }),
+        ...(endpoint.givesFile === 'resumable' && { 206: PART }),
         ...problemResponses(endpoint),
-      },
+      }),
     };
   };
 
@@ -259,6 +281,9 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
     paths,
     components: {
       schemas: Object.fromEntries(components),
+      headers: {
+        RequestId: text("The client's own `X-Request-Id` where it sent a valid one; the log has it too"),
+      },
       securitySchemes: {
         adminToken: { type: 'http', scheme: 'bearer', description: 'An admin token' },
         apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: "A tenant's key" },

@@ -7,7 +7,8 @@ import type { Config } from '../../server/config.ts';
 import { loadConfig } from '../../server/config.ts';
 import { problem } from '../../server/endpoints/common.ts';
 import type { Endpoint } from '../../server/endpoints/endpoint.ts';
-import { allEndpoints } from '../../server/endpoints/index.ts';
+import { allEndpoints, namedSchemas } from '../../server/endpoints/index.ts';
+import { openApiDocument } from '../../server/http/openapi.ts';
 import type { Operations } from '../../server/operations/operations.ts';
 import { createServer, type Overrides } from '../../server/server.ts';
 import { createLog } from '../../server/telemetry/log.ts';
@@ -122,8 +123,26 @@ function endpointOf(method: string, path: string): Endpoint | undefined {
 }
 
 /** Fails the test where an answer is not what the API's description says. */
+/** What answers carry that is not of every server: a client has to read of it in the description. */
+const OUR_HEADERS =
+  /^(x-request-id|www-authenticate|retry-after|(x-)?ratelimit.*|idempotent-replayed|etag|(repr-)?digest|accept-ranges|content-(range|disposition))$/;
+const { paths } = openApiDocument(allEndpoints({ metricsPublic: false }), namedSchemas) as {
+  paths: Record<string, Record<string, { responses: Record<string, { headers?: Json }> }>>;
+};
+
+/** Expects the status and the headers of an endpoint's answer to stand in the API's description. */
+function checkDescribed({ method, path }: Endpoint, { status, headers }: Reply): void {
+  const described = paths[path.replace(/:(\w+)/g, '{$1}')]?.[method.toLowerCase()]?.responses;
+  expect(Object.keys(described ?? {}), `the statuses of ${method} ${path}`).to.include(String(status));
+  const names = Object.keys(described?.[status]?.headers ?? {}).map((name) => name.toLowerCase());
+  const sent = [...headers.keys()].filter((name) => OUR_HEADERS.test(name));
+  expect(names, `the headers of ${method} ${path} ${status}`).to.include.members(sent);
+}
+
 function checkReply(method: string, path: string, reply: Reply): void {
   const type = reply.headers.get('content-type') ?? '';
+  const endpoint = endpointOf(method, path);
+  if (endpoint) checkDescribed(endpoint, reply);
   expect(reply.headers.get('x-request-id'), 'every answer has a request id').to.match(/^[\w.:-]{1,128}$/);
   if (type.startsWith('application/problem+json')) {
     expect(problem.safeParse(reply.body).error?.message, reply.text).to.equal(undefined);
@@ -132,7 +151,6 @@ function checkReply(method: string, path: string, reply: Reply): void {
     return;
   }
   expect(reply.status, `${method} ${path}: ${reply.text}`).to.be.lessThan(400);
-  const endpoint = endpointOf(method, path);
   if (endpoint?.response && type.startsWith('application/json')) {
     expect(reply.status).to.equal(endpoint.status);
     const fault = endpoint.response.safeParse(reply.body).error?.message;
