@@ -28,7 +28,7 @@ export const logPruningEndpoints: Endpoint[] = [
       bodyOptional: true,
       response: pruned,
       events: { progress, failed: quarantined, ping: z.strictObject({}), done: pruned },
-      faults: ['concurrency_limited'],
+      faults: ['concurrency_limited', 'not_found'],
     },
     ({ body, actor, clientGone, services: { control, logRetention, clock } }) => {
       const pruning = { tenantId: body.tenant_id ?? null, days: body.days ?? null };

@@ -37,6 +37,7 @@ const COME_AGAIN: readonly FaultCode[] = [
   'idempotency_in_progress',
   'upstream_rate_limited',
   'overloaded',
+  'storage_quota_exceeded',
 ];
 /** The codes whose answers tell how the rolling limits stand. */
 const LIMITED: readonly FaultCode[] = ['rate_limited', 'concurrency_limited', 'budget_exceeded'];
