@@ -416,6 +416,8 @@ export interface TenantStore {
   spendOfMonth(): { month: string; spentMicroUsd: number; reservedMicroUsd: number };
   /** What the tenant's data take, in bytes: what `storageBytesMax` is about. */
   usedBytes(): number;
+  /** How many turns run now: what `concurrentTurns` is about. */
+  runningTurns(): number;
   /** How the tenant's rolling limits stand now. */
   standing(limits: TurnLimits): LimitStanding;
   /** Days newest first; models and configs by key. */

@@ -32,6 +32,10 @@ const limitStanding = z.strictObject({
     /** Held for turns that run. */
     reserved_usd: z.number().nonnegative(),
   }),
+  turns_at_once: z.strictObject({
+    limit: limits.shape.max_concurrent_turns,
+    running: z.number().int().nonnegative(),
+  }),
   storage: z.strictObject({
     limit_bytes: limits.shape.storage_bytes_max,
     /** What the data take, backups aside. */
@@ -72,14 +76,15 @@ export const meEndpoints: Endpoint[] = [
       method: 'GET',
       path: '/api/v1/limits',
       scope: 'read',
-      summary: 'How the rolling limits stand, what this month has cost, and what the data take',
+      summary: 'How the rolling limits stand, what this month has cost, what runs, and what the data take',
       response: limitStanding,
     },
     async ({ identity: { tenant }, services: { engine } }) => {
-      const { standing, spend, usedBytes } = await engine.use(tenant.id, (store) => ({
+      const { standing, spend, usedBytes, runningTurns } = await engine.use(tenant.id, (store) => ({
         standing: store.standing(turnLimits(tenant.limits)),
         spend: store.spendOfMonth(),
         usedBytes: store.usedBytes(),
+        runningTurns: store.runningTurns(),
       }));
       return {
         requests: windowJson(standing.requests),
@@ -90,6 +95,7 @@ export const meEndpoints: Endpoint[] = [
           spent_usd: spend.spentMicroUsd / 1e6,
           reserved_usd: spend.reservedMicroUsd / 1e6,
         },
+        turns_at_once: { limit: tenant.limits.max_concurrent_turns, running: runningTurns },
         storage: { limit_bytes: tenant.limits.storage_bytes_max, used_bytes: usedBytes },
       };
     },

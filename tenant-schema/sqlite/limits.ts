@@ -14,7 +14,8 @@ export interface Holdings {
   reservedMicroUsd: number;
 }
 
-export interface LimitVerbs extends Pick<TenantStore, 'standing' | 'spendOfMonth' | 'usedBytes'> {
+export interface LimitVerbs
+  extends Pick<TenantStore, 'standing' | 'spendOfMonth' | 'usedBytes' | 'runningTurns'> {
   /** To be called before the transaction of `admit`: what must be written even if the turn is refused. */
   prepare(limits: TurnLimits): void;
   /**
@@ -53,6 +54,7 @@ export function limitVerbs(context: StoreContext): LimitVerbs {
   const admissions = admissionsOf(context);
   const spend = spendOf(context);
   const openCount = prepared(() => orm.select({ count: sql<number>`count(*)` }).from(openTurns).prepare());
+  const runningTurns = (): number => openCount().get()?.count ?? 0;
 
   const obstacles = (
     window: AdmissionWindow | null,
@@ -73,7 +75,7 @@ export function limitVerbs(context: StoreContext): LimitVerbs {
       });
     }
     const { concurrentTurns } = limits;
-    if (concurrentTurns !== null && (openCount().get()?.count ?? 0) >= concurrentTurns) {
+    if (concurrentTurns !== null && runningTurns() >= concurrentTurns) {
       found.push({
         code: 'concurrency_limited',
         limit: 'max_concurrent_turns',
@@ -117,6 +119,7 @@ export function limitVerbs(context: StoreContext): LimitVerbs {
     standing: (limits) => context.read(() => standingIn(admissions.look(limits, clock.now()), limits)),
     spendOfMonth: () => spend.of(clock.now()),
     usedBytes: () => context.usedBytes(),
+    runningTurns,
   };
 }
 

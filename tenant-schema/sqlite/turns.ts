@@ -25,7 +25,7 @@ import type { UsageVerbs } from './usage.ts';
 
 export type TurnVerbs = Pick<
   TenantStore,
-  'beginTurn' | 'finishTurn' | 'failTurn' | 'standing' | 'spendOfMonth' | 'usedBytes'
+  'beginTurn' | 'finishTurn' | 'failTurn' | 'standing' | 'spendOfMonth' | 'usedBytes' | 'runningTurns'
 > & {
   /** Closes every open turn of a run that is over as `aborted`. Done whenever a file is opened. */
   closeDeadTurns(): void;
@@ -297,6 +297,7 @@ export function turnVerbs(
     standing: limits.standing,
     spendOfMonth: limits.spendOfMonth,
     usedBytes: limits.usedBytes,
+    runningTurns: limits.runningTurns,
     requireFree,
 
     closeDeadTurns() {

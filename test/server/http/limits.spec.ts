@@ -357,8 +357,12 @@ describe('limits over HTTP', () => {
   });
 
   it('tells a tenant what is left of each', async () => {
-    const limits = { requests_per_minute: 3, monthly_spend_usd: 2 * TURN_USD, storage_bytes_max: 2 ** 21 };
-    const tenant = await limited(limits);
+    const tenant = await limited({
+      requests_per_minute: 3,
+      max_concurrent_turns: 2,
+      monthly_spend_usd: 2 * TURN_USD,
+      storage_bytes_max: 2 ** 21,
+    });
     const gate = createGate();
     upstream.script({ text: 'Hello', usage: USAGE }, { text: 'Late', hold: gate });
     await tenant.say();
@@ -376,6 +380,7 @@ describe('limits over HTTP', () => {
     const storage = body.storage as { limit_bytes: number; used_bytes: number };
     expect(storage.limit_bytes).to.equal(2 ** 21);
     expect(storage.used_bytes).to.be.within(4096, 2 ** 20);
+    expect(body.turns_at_once).to.deep.equal({ limit: 2, running: 1 });
     gate.open();
     await running;
     await tenant.client.post('/api/v1/configs', {

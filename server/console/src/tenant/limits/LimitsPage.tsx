@@ -34,7 +34,7 @@ function Limits() {
   if (failed) return <ErrorAlert error={failed.error} onRetry={() => void failed.refetch()} />;
   if (!me.data || !standing.data) return <Skeleton height={240} />;
   const { limits } = me.data.tenant;
-  const { requests, tokens, spend, storage } = standing.data;
+  const { requests, tokens, spend, storage, turns_at_once: turns } = standing.data;
   return (
     <Stack>
       <SimpleGrid cols={{ base: 1, sm: 2, lg: 4 }}>
@@ -48,7 +48,7 @@ function Limits() {
         <Storage storage={storage} />
       </SimpleGrid>
       <SimpleGrid cols={{ base: 1, sm: 2 }}>
-        <StatTile label="Turns at once" value={count(limits.max_concurrent_turns)} />
+        <StatTile label="Turns at once" value={runningOf(turns)} />
         <StatTile label="Providers" value={limits.providers?.join(', ') ?? 'all'} />
       </SimpleGrid>
     </Stack>
@@ -58,7 +58,10 @@ function Limits() {
 /** Nothing is left of a limit of 0. */
 const shareOf = (left: number, limit: number): number => (limit > 0 ? left / limit : 0);
 
-const count = (limit: number | null): string => (limit === null ? UNLIMITED : formatCount(limit));
+const runningOf = ({ limit, running }: Schema<'LimitStanding'>['turns_at_once']): string =>
+  limit === null
+    ? `${formatCount(running)}, ${UNLIMITED}`
+    : `${formatCount(running)} of ${formatCount(limit)}`;
 
 function leftOf(window: Schema<'LimitStanding'>['requests']): string {
   if (window === null) return UNLIMITED;
