@@ -7,28 +7,43 @@ import { closeDatabase } from './connection.ts';
 
 const open = new Map<string, Database.Database>();
 
+/** An error of SQLite is no error any more on the other side of a message. */
+const failed = (error: unknown): ClosingReply => ({
+  checkpointed: false,
+  error: {
+    message: error instanceof Error ? error.message : String(error),
+    code: error instanceof Database.SqliteError ? error.code : 'SQLITE_ERROR',
+  },
+});
+
 function openFile(path: string): ClosingReply {
-  let db: Database.Database | null = null;
+  const db = new Database(path, { fileMustExist: true, timeout: 0 });
   try {
-    db = new Database(path, { fileMustExist: true, timeout: 0 });
     db.pragma('synchronous = NORMAL');
     // Only a first read takes the lock that tells SQLite of this connection.
     db.prepare('SELECT count(*) FROM sqlite_schema').get();
-    open.set(path, db);
-    return { checkpointed: false };
   } catch (error) {
-    db?.close();
-    return { checkpointed: false, error };
+    db.close();
+    throw error;
   }
+  open.set(path, db);
+  return { checkpointed: false };
 }
 
 function closeFile(path: string): ClosingReply {
   const db = open.get(path);
-  if (!db) return { checkpointed: false, error: new Error(`${path} is not open.`) };
+  if (!db) throw new Error(`${path} is not open.`);
   open.delete(path);
-  return closeDatabase(db);
+  const { checkpointed, error } = closeDatabase(db);
+  return error === undefined ? { checkpointed } : failed(error);
 }
 
 parentPort?.on('message', ({ step, path }: ClosingStep) => {
-  parentPort?.postMessage(step === 'open' ? openFile(path) : closeFile(path));
+  let reply: ClosingReply;
+  try {
+    reply = step === 'open' ? openFile(path) : closeFile(path);
+  } catch (error) {
+    reply = failed(error);
+  }
+  parentPort?.postMessage(reply);
 });

@@ -121,7 +121,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
-  const closingThread = options.closesInThread ? createClosingThread() : undefined;
+  const closingThread = options.closesInThread
+    ? createClosingThread({
+        died: (error) =>
+          log.warn({ err: error }, 'the thread that closes files has ended; another one takes over'),
+      })
+    : undefined;
   const openTenant = createOpener({
     ...options,
     closingThread,

@@ -17,15 +17,17 @@ class NotNewError extends Error {}
  *
  * The header is synced because frames that reach the disk before it could be taken for those of an older header, from
  * before the `-wal` was begun again (https://sqlite.org/src/info/ff5be73dee). In an empty file there is none: until
- * header and frames are all there, the `-wal` is void or ends at an earlier commit. So the first commit is made at
+ * header and frames are all there, the `-wal` is void or ends at an earlier commit. (That a new file shows none of what
+ * was removed before it, not even after a power cut, is left to the file system: ext4 unless mounted with
+ * `data=writeback`, XFS, btrfs, ZFS and APFS see to it.) So the first commit is made at
  * `synchronous = OFF` where, under the lock for writing, the `-wal` is empty, and without a checkpoint, whose syncs are
  * off then too.
  */
 export function sparingNewWal(db: Database.Database, walPath: string, commit: Commit): Commit {
   let isNew = true;
   const toNewWal: Commit = (work) => {
-    db.exec('PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 0');
     try {
+      db.exec('PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 0');
       return commit(() => {
         if (statSync(walPath).size > 0) throw new NotNewError();
         return work();

@@ -34,7 +34,7 @@ interface Lease<H> {
 
 /**
  * Open files by tenant. The LRU holds only the idle ones: a leased file cannot be evicted or closed. Where all
- * places are leased, further tenants wait in order.
+ * places are leased, or being made free, further tenants wait in order.
  */
 export class Pool<H extends Pooled> {
   readonly #options: PoolOptions<H>;
@@ -46,10 +46,10 @@ export class Pool<H extends Pooled> {
   readonly #exclusive = new Map<string, Promise<void>>();
   /** Tenants whose file is being read by another process of ours, by how many. */
   readonly #shared = new Map<string, number>();
-  /** Woken at each return of a lease, in order. */
+  /** Woken, in order, whenever a file is given back, closed or free for others. */
   #waiting: (() => void)[] = [];
-  /** How many wait for a place. */
-  #roomWanted = 0;
+  /** Tenants that wait for a place. */
+  readonly #roomWanted = new Set<string>();
   #closed = false;
   #hits = 0;
   #misses = 0;
@@ -237,13 +237,13 @@ export class Pool<H extends Pooled> {
         this.#hits += 1;
         return this.#lease(id, idle);
       }
-      if (this.#hasRoom()) {
+      if (this.#hasRoom(id)) {
         this.#misses += 1;
         return this.#lease(id, this.#options.open(id));
       }
-      this.#roomWanted += 1;
+      this.#roomWanted.add(id);
       await this.#nextReturn();
-      this.#roomWanted -= 1;
+      this.#roomWanted.delete(id);
     }
   }
 
@@ -273,11 +273,12 @@ export class Pool<H extends Pooled> {
   }
 
   /** Makes room by closing the file that was used least recently; false where it has to be waited for. */
-  #hasRoom(): boolean {
+  #hasRoom(id: string): boolean {
     const { openMax } = this.#options;
     if (this.#openCount < openMax) return true;
-    // One for each who waits, and one more.
-    if (this.#idle.size === 0 || this.#closing.size > this.#roomWanted) return false;
+    // One for each tenant that waits, this one included.
+    const wanted = this.#roomWanted.size + (this.#roomWanted.has(id) ? 0 : 1);
+    if (this.#idle.size === 0 || this.#closing.size >= wanted) return false;
     this.#idle.pop();
     this.#evictions += 1;
     return this.#openCount < openMax;
@@ -289,11 +290,11 @@ export class Pool<H extends Pooled> {
       handle.close();
       return;
     }
-    const closing = handle.closeAside().then(() => {
+    const isOver = (): void => {
       this.#closing.delete(id);
       this.#wake();
-    });
-    this.#closing.set(id, closing);
+    };
+    this.#closing.set(id, handle.closeAside().then(isOver, isOver));
   }
 
   #nextReturn(): Promise<void> {

@@ -1,10 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { type ClosingThread, createClosingThread } from '../../tenant-schema/sqlite/closing-thread.ts';
+import {
+  type ClosingThread,
+  createClosingThread,
+  startThread,
+} from '../../tenant-schema/sqlite/closing-thread.ts';
 import { openDatabase } from '../../tenant-schema/sqlite/connection.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { configContent, startEngine, type TestEngine, temporaryFolder } from '../support/tenants.ts';
@@ -37,12 +42,24 @@ describe('a file that is closed beside the event loop', () => {
     return count;
   };
 
-  it('stands alone, with everything in it', async () => {
+  /** Tells what there is when it is closed here, with what follows then. */
+  const whenClosed = (db: Database.Database, then: () => void): void => {
+    const closeHere = db.close.bind(db);
+    db.close = () => {
+      const closed = closeHere();
+      then();
+      return closed;
+    };
+  };
+
+  it('stands alone, with everything in it, and not by what is done here', async () => {
     const db = open();
-    const closing = thread.close(path, db);
-    expect(hasWal(), 'nothing of it happens here').to.equal(true);
-    expect(await closing).to.deep.equal({ checkpointed: true });
-    expect(db.open).to.equal(false);
+    let hadWal = false;
+    whenClosed(db, () => {
+      hadWal = hasWal();
+    });
+    expect(await thread.close(path, db)).to.deep.equal({ checkpointed: true });
+    expect({ hadWal, isOpen: db.open }).to.deep.equal({ hadWal: true, isOpen: false });
     expect(readdirSync(folder.path)).to.deep.equal(['a.db']);
     expect(noteCount()).to.equal(1);
   });
@@ -78,14 +95,60 @@ describe('a file that is closed beside the event loop', () => {
 
   it('is settled here where the thread ends before it has closed it', async () => {
     const db = open();
-    const closeHere = db.close.bind(db);
-    db.close = () => {
-      void thread.end();
-      return closeHere();
-    };
+    whenClosed(db, () => void thread.end());
     expect(await thread.close(path, db)).to.deep.equal({ checkpointed: true });
     expect(hasWal()).to.equal(false);
     expect(noteCount()).to.equal(1);
+  });
+
+  describe('by a thread that fails', () => {
+    const deaths: unknown[] = [];
+    /** The first thread is this program, each later one the real one. */
+    const failingOnce = (program: string): void => {
+      const starts = [() => new Worker(program, { eval: true })];
+      deaths.length = 0;
+      thread = createClosingThread({
+        died: (error) => deaths.push(error),
+        start: () => (starts.shift() ?? startThread)(),
+      });
+    };
+
+    it('is closed all the same, and the next ones by another thread, each by itself', async () => {
+      failingOnce(
+        "require('node:worker_threads').parentPort.on('message', () => { throw new Error('full'); })",
+      );
+      const paths = Array.from({ length: 20 }, (_, index) => join(folder.path, `${index}.db`));
+      for (let round = 0; round < 2; round += 1) {
+        const results = await Promise.all(
+          paths.map((each) => {
+            path = each;
+            return thread.close(each, open());
+          }),
+        );
+        expect(results).to.deep.equal(paths.map(() => ({ checkpointed: true })));
+        expect(readdirSync(folder.path)).to.have.length(20);
+      }
+      expect(deaths.map(String)).to.deep.equal(['Error: full']);
+      const held = readdirSync('/proc/self/fd').filter((descriptor) => {
+        const link = `/proc/self/fd/${descriptor}`;
+        return existsSync(link) && readlinkSync(link).startsWith(folder.path);
+      });
+      expect(held).to.deep.equal([]);
+    });
+
+    it('is told of with the words of SQLite', async () => {
+      failingOnce(`
+        const { parentPort } = require('node:worker_threads');
+        const error = { message: 'disk I/O error', code: 'SQLITE_IOERR_FSYNC' };
+        parentPort.on('message', ({ step }) => parentPort.postMessage({ checkpointed: false, ...(step === 'close' && { error }) }));
+      `);
+      const { checkpointed, error } = await thread.close(path, open());
+      expect(checkpointed).to.equal(false);
+      expect(error).to.be.instanceOf(Database.SqliteError).and.include({
+        message: 'disk I/O error',
+        code: 'SQLITE_IOERR_FSYNC',
+      });
+    });
   });
 
   it('keeps its -wal while it is open elsewhere in this process, whose locks hold on', async () => {
@@ -137,16 +200,32 @@ describe('tenants whose idle files are closed beside the event loop', () => {
     release();
   });
 
+  it('close no more files than tenants wait for places, however many requests', async () => {
+    const [cold = '', ...warm] = await Promise.all(Array.from({ length: places + 1 }, () => world.tenant()));
+    for (const id of warm) await world.engine.use(id, add);
+    const counts = await Promise.all(Array.from({ length: 6 }, () => world.engine.use(cold, count)));
+    expect(counts).to.deep.equal([0, 0, 0, 0, 0, 0]);
+    expect(world.engine.stats()).to.include({ open: places, evictions: 1 });
+  });
+
   it('never have more files open than places, and lose nothing, however they take turns', async () => {
     const ids = await Promise.all(Array.from({ length: 6 }, () => world.tenant()));
     const counts = new Map(ids.map((id) => [id, 0]));
     let openMost = 0;
+    const filesOpen = (): number =>
+      new Set(
+        readdirSync('/proc/self/fd').flatMap((descriptor) => {
+          const link = `/proc/self/fd/${descriptor}`;
+          const target = existsSync(link) ? readlinkSync(link) : '';
+          return target.startsWith(world.folder) && target.endsWith('.db') ? [target] : [];
+        }),
+      ).size;
     const visit = (index: number): Promise<void> => {
       const id = ids[index] ?? '';
       const expected = (counts.get(id) ?? 0) + 1;
       counts.set(id, expected);
       return world.engine.use(id, (store) => {
-        openMost = Math.max(openMost, world.engine.stats().open);
+        openMost = Math.max(openMost, filesOpen());
         add(store);
         expect(count(store)).to.equal(expected);
       });

@@ -17,7 +17,10 @@ describe('the first commit to a -wal', () => {
   let path: string;
   let db: Database.Database;
   let commit: Commit;
+  /** What somebody else does in the last moment. */
+  let beforeBegin: () => void;
   beforeEach(() => {
+    beforeBegin = () => {};
     folder = temporaryFolder();
     path = join(folder.path, 'a.db');
     const made = openDatabase(path, { mustExist: false, synchronous: 'NORMAL' });
@@ -36,7 +39,10 @@ describe('the first commit to a -wal', () => {
   const open = (): void => {
     db = openDatabase(path, { mustExist: true, synchronous: 'NORMAL' });
     const transaction = db.transaction((work: () => unknown) => work());
-    commit = sparingNewWal(db, `${path}-wal`, <T>(work: () => T) => transaction.immediate(work) as T);
+    commit = sparingNewWal(db, `${path}-wal`, <T>(work: () => T) => {
+      beforeBegin();
+      return transaction.immediate(work) as T;
+    });
   };
   const level = (): unknown => db.pragma('synchronous', { simple: true });
   const addNotes = (count: number, chars = 10): unknown =>
@@ -64,7 +70,8 @@ describe('the first commit to a -wal', () => {
 
   it('is made with SQLite’s syncs where something is in the -wal already, and makes its changes once', () => {
     const other = new Database(path);
-    other.exec("INSERT INTO notes (text) VALUES ('from elsewhere')");
+    const write = other.prepare("INSERT INTO notes (text) VALUES ('from elsewhere')");
+    beforeBegin = () => void (level() === OFF && write.run());
     const levels: unknown[] = [];
     commit(() => {
       levels.push(level());
@@ -85,6 +92,19 @@ describe('the first commit to a -wal', () => {
     ).to.throw(refused);
     expect(level()).to.equal(NORMAL);
     expect(commit(level)).to.equal(OFF);
+  });
+
+  it('is made with SQLite’s syncs after one that was refused when it had outgrown the memory for it', () => {
+    db.pragma('cache_size = 10');
+    expect(() =>
+      commit(() => {
+        addNotes(2000, 400);
+        throw new Error('refused');
+      }),
+    ).to.throw('refused');
+    expect(statSync(`${path}-wal`).size).to.be.greaterThan(0);
+    expect(db.pragma('wal_autocheckpoint', { simple: true })).to.equal(1000);
+    expect(commit(level)).to.equal(NORMAL);
   });
 
   it('moves nothing into the main file, however large it is; the next commit does, with its syncs', () => {
