@@ -30,10 +30,14 @@ export function watchLoopDelay(delayMsMax: number): LoopDelay {
   const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   histogram.enable();
   const lateness = createLateness(delayMsMax);
+  let sampledAtMs = performance.now();
   const timer = setInterval(() => {
-    // An empty sample has no mean; the histogram counts its own resolution as part of the delay.
-    lateness.add(histogram.count === 0 ? 0 : histogram.mean / 1e6 - RESOLUTION_MS);
+    const nowMs = performance.now();
+    // A reset forgets the last tick too: an empty sample is one turn of the loop that took all of its time. The
+    // histogram counts its own resolution as part of the delay.
+    lateness.add(histogram.count === 0 ? nowMs - sampledAtMs : histogram.mean / 1e6 - RESOLUTION_MS);
     histogram.reset();
+    sampledAtMs = nowMs;
   }, SAMPLE_MS);
   timer.unref();
   return {

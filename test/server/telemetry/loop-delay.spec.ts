@@ -23,6 +23,19 @@ describe('the event loop’s delay', () => {
     }
   });
 
+  it('counts as overload also where each turn of the loop takes longer than a sample', async () => {
+    const watch = watchLoopDelay(500);
+    try {
+      for (let turns = 0; turns < 5 && !watch.overloaded(); turns += 1) {
+        block(600);
+        await setImmediate();
+      }
+      expect(watch.overloaded()).to.equal(true);
+    } finally {
+      watch.stop();
+    }
+  });
+
   it('counts from its second late sample on: a single stall is over by then', () => {
     const lateness = createLateness(500);
     const judged = [600, 10, 600, 501, 700, 500].map((meanMs) => {
