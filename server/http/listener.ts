@@ -14,6 +14,7 @@ import { CHALLENGE_HEADER, PROOF_HEADER } from './proof.ts';
 import { refuseMalformed, refuseTunnel, refuseUnreadable } from './refusal.ts';
 import { requestIdOf } from './request-id.ts';
 import type { RequestState } from './state.ts';
+import { createUnanswered } from './unanswered.ts';
 
 export interface Elsewhere {
   isFor(request: IncomingMessage): boolean;
@@ -76,7 +77,7 @@ export function createListener(
     requireHostHeader: false,
   });
 
-  const unanswered = new Set<ServerResponse>();
+  const unanswered = createUnanswered();
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     unanswered.add(response);
     const challenge = request.headers[CHALLENGE_HEADER];
@@ -84,15 +85,17 @@ export function createListener(
       response.setHeader(PROOF_HEADER, prove(challenge));
     }
     if (ending) response.shouldKeepAlive = false;
-    response.once('close', () => unanswered.delete(response));
     if (refuseMalformed(request, response, ids)) return;
     void handle(request, response);
   };
+  server.on('connection', unanswered.watch);
   server.on('request', onRequest);
   // With a handler of our own, the body reader asks for the body once it is wanted.
   server.on('checkContinue', onRequest);
   server.on('checkExpectation', onRequest);
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => refuseUnreadable(error, socket, ids));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) =>
+    refuseUnreadable(error, socket, ids, unanswered),
+  );
   server.on('connect', (request: IncomingMessage, socket) => refuseTunnel(request, socket, ids));
 
   return {
@@ -106,11 +109,11 @@ export function createListener(
     endConnections() {
       ending = true;
       // Says `Connection: close` where the head of the answer has not gone yet.
-      for (const response of unanswered) response.shouldKeepAlive = false;
+      for (const response of unanswered.lasts()) response.shouldKeepAlive = false;
     },
     async answered() {
-      while (unanswered.size > 0)
-        await Promise.all([...unanswered].map((response) => once(response, 'close')));
+      for (let lasts = unanswered.lasts(); lasts.length > 0; lasts = unanswered.lasts())
+        await Promise.all(lasts.map((response) => once(response, 'close')));
     },
   };
 }

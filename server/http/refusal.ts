@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
 import { isReceivingFile } from './files.ts';
 import { requestIdOf } from './request-id.ts';
+import type { Unanswered } from './unanswered.ts';
 
 // What is refused before the app hears of it.
 
@@ -72,29 +73,48 @@ function endWith(socket: Duplex, refusal: Refusal, requestId: string, allow?: st
   setTimeout(() => socket.destroy(), LINGER_MS).unref();
 }
 
+/** The response that the connection is at. */
+const currentOf = (socket: Duplex): ServerResponse | null => Reflect.get(socket, '_httpMessage') ?? null;
+
+/** Refuses what came last on a connection, once the requests before it have their answers. */
+function refuseLast(refusal: Refusal, socket: Duplex, ids: IdMaker, unanswered: Unanswered): void {
+  const current = currentOf(socket);
+  const last = unanswered.lastOf(socket);
+  if (last?.req.complete) {
+    // What cannot be read came behind requests that could.
+    last.shouldKeepAlive = false;
+    last.once('finish', () => socket.end());
+  } else if (current && current !== last) {
+    // It is the body of a request that waits behind others.
+    current.once('finish', () => {
+      if (socket.writable) refuseLast(refusal, socket, ids, unanswered);
+    });
+  } else if (current?.headersSent) {
+    // An answer that is under way must not get another one into its middle.
+    socket.destroy();
+  } else {
+    endWith(socket, refusal, current ? requestIdOf(current.req, ids) : ids());
+  }
+}
+
 /** Connections of which the last answer is under way. */
 const ending = new WeakSet<Duplex>();
 
 /** Answers what node's parser could not read. To be told of every `clientError`. */
-export function refuseUnreadable(error: NodeJS.ErrnoException, socket: Duplex, ids: IdMaker): void {
+export function refuseUnreadable(
+  error: NodeJS.ErrnoException,
+  socket: Duplex,
+  ids: IdMaker,
+  unanswered: Unanswered,
+): void {
   // A large file over a slow line takes longer than any other request may; who stalls is cut off elsewhere.
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && isReceivingFile(socket)) return;
-  const answer: ServerResponse | null = Reflect.get(socket, '_httpMessage') ?? null;
-  const hasLeft = answer !== null && socket.readableEnded;
+  const hasLeft = currentOf(socket) !== null && socket.readableEnded;
   if (error.code === 'ECONNRESET' || !socket.writable || hasLeft) {
     socket.destroy();
-  } else if (answer?.req.complete) {
-    // What cannot be read came behind a request that could, which has its answer first.
-    if (ending.has(socket)) return;
+  } else if (!ending.has(socket)) {
     ending.add(socket);
-    answer.shouldKeepAlive = false;
-    answer.once('finish', () => socket.end());
-  } else if (answer?.headersSent) {
-    // An answer that is under way must not get another one into its middle.
-    socket.destroy();
-  } else {
-    const requestId = answer ? requestIdOf(answer.req, ids) : ids();
-    endWith(socket, PARSE_FAULTS[error.code ?? ''] ?? MALFORMED, requestId);
+    refuseLast(PARSE_FAULTS[error.code ?? ''] ?? MALFORMED, socket, ids, unanswered);
   }
 }
 
