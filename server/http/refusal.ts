@@ -118,9 +118,14 @@ export function refuseUnreadable(
   }
 }
 
-/** Answers a request for a tunnel. */
+/** Answers a request for a tunnel, unless it came behind one that has no answer yet. */
 export function refuseTunnel(request: IncomingMessage, socket: Duplex, ids: IdMaker): void {
   socket.on('error', () => socket.destroy());
+  if (currentOf(socket) !== null) {
+    // Ours would be taken for the answer that is due, and node neither reads nor drains this connection any more.
+    socket.destroy();
+    return;
+  }
   endWith(socket, NO_PROXY, requestIdOf(request, ids), 'DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT');
 }
 

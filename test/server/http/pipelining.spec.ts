@@ -70,6 +70,12 @@ describe('requests that are sent without a wait for the answers before them', ()
     expect(answersIn(await text(client))).to.deep.equal(['200 /a keep-alive', '400 mine close']);
   });
 
+  it('are closed where a request for a tunnel comes behind them, whose refusal is not theirs', async () => {
+    await send(`${get('/a')}${get('/b')}CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n`, 2);
+    expect(await text(client)).to.equal('');
+    await listener.answered();
+  });
+
   it('are all answered by a server that stops', async () => {
     await send(get('/a') + get('/b'), 2);
     listener.endConnections();
