@@ -76,7 +76,13 @@ export function createForward(endpoints: readonly Endpoint[], socketPath: string
         agent,
         method: request.method,
         path: request.url,
-        headers: [...kept(request.rawHeaders), ADDRESS_HEADER, request.socket.remoteAddress ?? ''],
+        headers: [
+          ...kept(request.rawHeaders),
+          // HTTP/1.0 may leave it out; what goes on is HTTP/1.1, which says then that there is none.
+          ...(request.headers.host === undefined ? ['Host', ''] : []),
+          ADDRESS_HEADER,
+          request.socket.remoteAddress ?? '',
+        ],
       });
       onward.on('continue', () => response.writeContinue());
       onward.on('response', (answer) => {
