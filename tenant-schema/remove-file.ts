@@ -8,8 +8,7 @@ const PAUSE_MS = 10;
 
 /**
  * Removes a file that nobody has open, if it is there; a large one piece by piece. What a file system gives up at
- * once, and tells the disk of, every other file's fsync waits for: measured, up to 130 ms for 200 MB. Whatever else has
- * the name goes as well, a folder with all that is in it.
+ * once, and tells the disk of, every other file's fsync waits for: measured, up to 130 ms for 200 MB.
  */
 export async function removeFile(path: string): Promise<void> {
   const entry = await lstat(path).catch(() => null);
@@ -24,5 +23,5 @@ export async function removeFile(path: string): Promise<void> {
       await file.close();
     }
   }
-  await rm(path, { recursive: true, force: true });
+  await rm(path, { force: true });
 }

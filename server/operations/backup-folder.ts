@@ -171,8 +171,8 @@ export function createBackupFolder(folder: string) {
     for (const { abort } of reading) abort.abort(reason);
     await Promise.all(reading.map(({ over }) => over));
     const path = folderOf(owner);
-    const names = await readdir(path).catch(emptyWhereMissing);
-    for (const name of names.filter((one) => one.endsWith('.db'))) await removeFile(join(path, name));
+    const entries = await readdir(path, { withFileTypes: true }).catch(emptyWhereMissing);
+    for (const entry of entries) if (entry.isFile()) await removeFile(join(path, entry.name));
     await rm(path, { recursive: true, force: true });
   };
 
@@ -256,7 +256,7 @@ const hasCode = (error: unknown, code: string): boolean =>
 
 const isMissing = (error: unknown): boolean => hasCode(error, 'ENOENT');
 
-function emptyWhereMissing(error: unknown): string[] {
+function emptyWhereMissing(error: unknown): never[] {
   if (isMissing(error)) return [];
   throw error;
 }

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Actor, ControlPlane, Tenant } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
@@ -95,8 +95,11 @@ export function createTrash(parts: TrashParts): Trash {
   const removeFiles = async (id: string): Promise<void> => {
     await parts.exports.abort(id);
     await parts.agent.paused(id, deleted(), () => engine.destroy(id));
-    for (const name of await readdir(folder)) {
-      if (name.startsWith(id)) await removeFile(join(folder, name));
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      if (!entry.name.startsWith(id)) continue;
+      const path = join(folder, entry.name);
+      // Whatever a restore has parked, a folder too.
+      await (entry.isDirectory() ? rm(path, { recursive: true, force: true }) : removeFile(path));
     }
     await syncFolder(folder);
     await parts.backups.removeAll(id, deleted());

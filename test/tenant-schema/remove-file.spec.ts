@@ -1,4 +1,4 @@
-import { existsSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { removeFile } from '../../tenant-schema/remove-file.ts';
@@ -22,5 +22,13 @@ describe('the removal of a file', () => {
       expect(existsSync(path), String(bytes)).to.equal(false);
       await removeFile(path);
     }
+  });
+
+  it('removes no folder that has its name', async () => {
+    const path = join(folder.path, 'x.db');
+    mkdirSync(path);
+    const error: unknown = await removeFile(path).catch((reason: unknown) => reason);
+    expect(error).to.be.an('error');
+    expect(existsSync(path)).to.equal(true);
   });
 });

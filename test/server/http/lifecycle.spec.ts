@@ -279,6 +279,7 @@ describe('the life of a tenant', () => {
       const parked = join(dataDir, 'trash', `${tenant.id}.y.damaged`);
       mkdirSync(parked, { mode: 0o700 });
       writeFileSync(join(parked, 'x'), '', { mode: 0o600 });
+      mkdirSync(join(dataDir, 'backups', tenant.id, 'x.db'), { recursive: true, mode: 0o700 });
       expect((await server.admin.delete(path('?purge=true'))).status).to.equal(204);
       expect(filesIn(dataDir).filter((name) => name.includes(tenant.id))).to.deep.equal([]);
       expect(JSON.parse(readFileSync(list, 'utf8'))).to.deep.equal({ [other.id]: 'another' });
