@@ -22,7 +22,7 @@ export interface Diagnosis {
   sizeBytes: number;
   /** How many of them are at which schema version, newest first; null: it cannot be read. */
   versions: { schemaVersion: number | null; files: number }[];
-  /** Provider keys that nobody can open without `master.key`, of which there should be a copy. */
+  /** Provider keys that nobody can open without `master.key`, of which there should be a copy; 0 where it is lost. */
   sealedWithFile: number;
   findings: number;
   fixed: number;
@@ -83,8 +83,7 @@ export function createDoctor(options: DoctorOptions): Doctor {
       // In a damaged file no chain can be followed to its end.
       else await lookAtAudit(control, find);
       await lookAtKeys(control, find);
-      const sealed = await lookAtProviderKeys(options, find);
-      result.sealedWithFile = options.masterKeys.isInFile ? sealed : 0;
+      result.sealedWithFile = await lookAtProviderKeys(options, find);
 
       const tenants = allTenants(control, undefined);
       const links = new Set(files.filter(({ entry }) => entry.isSymbolicLink()).map(({ path }) => path));
@@ -178,27 +177,29 @@ async function lookAtKeys(control: ControlPlane, find: Find): Promise<void> {
   }
 }
 
-/** What tenants have sealed here, against what opens it. @returns how many keys that are */
+/** What tenants have sealed here, against what opens it. @returns how many keys are sealed with a file that is there */
 async function lookAtProviderKeys(
   { control, masterKeys }: Pick<DoctorOptions, 'control' | 'masterKeys'>,
   find: Find,
 ): Promise<number> {
   const { sealed, unopenable, tenantIds } = await control.checkProviderKeys();
-  if (await masterKeys.isFileMissing()) {
+  const isMissing = await masterKeys.isFileMissing();
+  if (isMissing) {
     const message =
       sealed > 0
         ? `it is lost, and ${sealed} provider keys are sealed with it; put your copy back and start again`
         : 'it is lost or holds no key; nothing is sealed with it, so make a new one with "nimblesite master-key rotate"';
     await find({ kind: 'master_key_missing', path: MASTER_KEY_FILE, message });
   }
-  if (unopenable === 0) return sealed;
+  const sealedWithFile = masterKeys.isInFile && !isMissing ? sealed : 0;
+  if (unopenable === 0) return sealedWithFile;
   const [first] = tenantIds;
   const message =
     `${unopenable} provider keys cannot be opened with the master key; put the right one back, put them again, or ` +
     'give them up with "nimblesite master-key rotate --drop-unopenable"';
   const tenantId = tenantIds.length === 1 ? (first ?? null) : null;
   await find({ kind: 'provider_keys_unopenable', tenantId, path: 'control.db', message });
-  return sealed;
+  return sealedWithFile;
 }
 
 /** One tenant's file. */
@@ -233,7 +234,7 @@ async function lookAtTenant(
       // A tenant that is being made has its file before its row; one that was deleted meanwhile has none any more.
       if (isLive(control, id) || !(await engine.list()).includes(id)) return null;
       const message =
-        'no tenant has this file; "nimblesite tenant import" makes one of a copy of it; then move it elsewhere';
+        'no tenant has this file; "nimblesite tenant import" of a copy makes a tenant of it; then move the file away';
       return { kind: 'file_without_tenant', ...about, message };
     });
   }

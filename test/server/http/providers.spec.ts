@@ -198,21 +198,25 @@ describe("a tenant's own provider keys", () => {
     const lone = await startTestServer({ env });
     const dataDir = lone.dataDir;
     const path = join(dataDir, 'master.key');
-    const kinds = async (one: TestServer) => {
+    const examined = async (one: TestServer) => {
       const { text } = await one.admin.post('/api/v1/admin/doctor', {});
-      return [...text.matchAll(/"kind":"(\w+)"/g)].map(([, kind]) => kind);
+      const kinds = [...text.matchAll(/"kind":"(\w+)"/g)].map(([, kind]) => kind);
+      return { kinds, toBeKept: /"sealed_with_file":(\d+)/.exec(text)?.[1] };
     };
     const { client, apiKey } = await lone.createTenant();
     const config = await lone.createConfig(client, {
       model_config: { provider: 'openai', model: 'gpt-test' },
     });
     await client.put('/api/v1/providers/openai', { api_key: OWN_KEY });
+    expect(await examined(lone)).to.deep.equal({ kinds: [], toBeKept: '1' });
     await lone.close();
     rmSync(path);
 
     const without = await startTestServer({ env, dataDir });
     const again = without.tenant(apiKey);
-    expect(await kinds(without)).to.have.members(['master_key_missing', 'provider_keys_unopenable']);
+    const { kinds, toBeKept } = await examined(without);
+    expect(kinds).to.have.members(['master_key_missing', 'provider_keys_unopenable']);
+    expect(toBeKept, 'nobody is told to copy what is lost').to.equal('0');
     const refused = await again.chat(config, { message: 'Hi' });
     expect([refused.status, refused.body.code]).to.deep.equal([503, 'provider_not_configured']);
     expect(refused.body.detail).to.include('master key');
