@@ -141,11 +141,16 @@ function errorOf(status: number, problem: Json): CliError {
     );
   }
   if (code === null) {
-    // A page of another program; its 404 says nothing about a tenant.
-    return new CliError(EXIT.failed, `${detail} Is this the address of a Nimblesite server?`);
+    // Of another program, whose 404 says nothing about a tenant; one above 499 may be of a proxy that finds no server.
+    const question = status < 500 ? ' Is this the address of a Nimblesite server?' : '';
+    return new CliError(EXIT.failed, `${detail}${question}`);
   }
   if (code === 'tenant_unavailable') {
-    return new CliError(EXIT.failed, `${detail} "nimblesite doctor" says what is wrong with its file.`, code);
+    return new CliError(
+      EXIT.failed,
+      `${detail} If its file is damaged or lost, "nimblesite doctor" says so.`,
+      code,
+    );
   }
   const faults = Array.isArray(problem.errors) ? (problem.errors as { path: string; message: string }[]) : [];
   if (code === 'validation_failed' && faults.length > 0) {

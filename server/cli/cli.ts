@@ -94,7 +94,10 @@ ${EXIT_CODES}`,
       if (!definition.isDefault) return;
       defaults.add(command);
       const full = `${prefix}${command.name()}`;
-      parent.addHelpText('after', `\nAlone it is "${full}"; for its options: nimblesite ${full} --help`);
+      parent.addHelpText(
+        'after',
+        `\n"nimblesite ${prefix.trim()}" means "nimblesite ${full}"; see nimblesite ${full} --help`,
+      );
     };
   };
 

@@ -31,7 +31,7 @@ export async function requireFree(path: string, force: boolean): Promise<void> {
     const reason = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
     throw new CliError(
       EXIT.refused,
-      `Nothing can be written in ${folder}${reason}; choose another with --output.`,
+      `Nothing can be written in ${folder}${reason}; choose another file with --output.`,
     );
   });
 }

@@ -31,7 +31,7 @@ async function findBackup(api: Api, tenantId: string, wanted: string): Promise<s
   }
   throw new CliError(
     EXIT.notFound,
-    'The tenant has no backup yet, but what a restore may have put aside; "nimblesite tenant backup" makes one.',
+    'The tenant has no backup yet, except what a restore may have put aside; "nimblesite tenant backup" makes one.',
   );
 }
 

@@ -78,7 +78,7 @@ type Switch = (typeof SWITCH)[number];
 
 const limitOption = new Option(
   '--limit <name=value>',
-  `a limit, or "none" for it; may be given again: ${LIMIT_NAMES}`,
+  `a limit; the value "none" removes it; may be given again: ${LIMIT_NAMES}`,
 ).argParser(collectLimit);
 const metadataOption = new Option('--metadata <json>', 'a JSON object of your own').argParser(parseMetadata);
 

@@ -270,7 +270,8 @@ describe('a command', () => {
   });
 
   it('takes the refusal of another program for no answer about a tenant', async () => {
-    const other = createHttpServer((_, response) => response.writeHead(404).end('<h1>Not found</h1>'));
+    let status = 404;
+    const other = createHttpServer((_, response) => response.writeHead(status).end('<h1>None</h1>'));
     other.listen(0, '127.0.0.1');
     await once(other, 'listening');
     try {
@@ -281,6 +282,9 @@ describe('a command', () => {
         1,
         'The server answered 404. Is this the address of a Nimblesite server?\n',
       ]);
+      // A proxy says that where the address is right and no server answers.
+      status = 502;
+      expect((await cli(['tenant', 'show', 'Acme'], { env })).stderr).to.equal('The server answered 502.\n');
     } finally {
       other.close();
     }
