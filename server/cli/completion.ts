@@ -50,14 +50,14 @@ function bash(places: readonly Place[]): string {
       .filter(({ choices }) => choices.length > 0)
       .map(({ flag, choices }) => `    ${quoted(`${path} ${flag}`)}) words=${quoted(choices.join(' '))} ;;`),
   );
-  const inner = places.filter(({ commands }) => commands.length > 0).map(({ path }) => path || 'nimblesite');
+  const paths = places.flatMap(({ path }) => (path === '' ? [] : [quoted(path)]));
   return `# Completion of nimblesite for bash: source <(nimblesite completion bash)
 _nimblesite() {
-  local current=\${COMP_WORDS[COMP_CWORD]} place='' words='' word at
+  local current=\${COMP_WORDS[COMP_CWORD]} place='' words='' next at
   for ((at = 1; at < COMP_CWORD; at++)); do
-    word=\${COMP_WORDS[at]}
-    case "\${place:-nimblesite}" in
-      ${inner.map(quoted).join(' | ')}) [[ $word == -* ]] || place="\${place:+$place }$word" ;;
+    next="\${place:+$place }\${COMP_WORDS[at]}"
+    case "$next" in
+      ${paths.join(' | ')}) place=$next ;;
     esac
   done
   case "$place" in

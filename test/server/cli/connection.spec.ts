@@ -307,13 +307,18 @@ _nimblesite; echo "\${COMPREPLY[*]}"`;
     expect(complete('tenant', 'list', '--status', 'su'), 'a value that is one of few').to.equal('suspended');
     expect(complete('completion', 'z'), 'an argument that is one of few').to.equal('zsh');
     expect(complete('usage', '--si'), 'what is meant without its name').to.equal('--since');
-    expect((await cli(['completion', 'zsh'])).stdout).to.match(/^#compdef nimblesite\n/);
+    expect(complete('usage', '--tenant', 'Acme', '--si'), 'after the value of an option').to.equal('--since');
+    const { stdout: zshScript } = await cli(['completion', 'zsh']);
+    expect(zshScript).to.match(/^#compdef nimblesite\n/);
+    expect(zshScript, 'completion is turned on before it is used').to.match(
+      / compinit -i.* bashcompinit\n.*\ncomplete -o default /s,
+    );
     expect((await cli(['completion', 'fish'])).stdout).to.include('-a undelete');
     for (const shell of ['zsh', 'fish']) {
       const { stdout: text } = await cli(['completion', shell]);
       writeFileSync(join(folder.path, shell), text);
       const parsed = spawnSync(shell, ['-n', join(folder.path, shell)], { encoding: 'utf8' });
-      // Where the shell is not installed, there is nobody to ask.
+      // Where the shell is not installed, there is nobody to ask: what is said above of its script is all then.
       if (!parsed.error) expect([shell, parsed.status, parsed.stderr]).to.deep.equal([shell, 0, '']);
     }
     // Without the completions of all other programs, which take seconds to be found.
@@ -323,7 +328,7 @@ _nimblesite; echo "\${COMPREPLY[*]}"`;
       cwd: folder.path,
       env: { ...process.env, HOME: folder.path, ZDOTDIR: folder.path },
     });
-    // In a shell that has not turned completion on by itself either.
+    // In a shell that has not turned completion on by itself either; not seen where there is no zsh.
     if (!sourced.error) {
       expect([sourced.stderr, sourced.stdout]).to.deep.equal([
         '',
