@@ -118,10 +118,10 @@ export function parseInput(first: Part, second: Part): { first: unknown; second:
   return { first: a.data, second: b.data };
 }
 
-/** Whether the bytes that a query escapes are UTF-8; a `%` that escapes none stands for itself. */
-function isUtf8(query: string): boolean {
+/** Whether the bytes that a pair of a query escapes are UTF-8; a `%` that escapes none stands for itself. */
+function isUtf8(pair: string): boolean {
   try {
-    decodeURIComponent(query.replace(/%(?![0-9a-f]{2})/gi, '%25'));
+    decodeURIComponent(pair.replace(/%(?![0-9a-f]{2})/gi, '%25'));
     return true;
   } catch {
     return false;
@@ -140,7 +140,7 @@ export function readQuery(query: string): { value: Record<string, string | strin
     else if (Array.isArray(known)) known.push(value);
     else object.set(name, [known, value]);
   }
-  const unreadable = isUtf8(query) ? [] : query.split('&').filter((pair) => !isUtf8(pair));
+  const unreadable = query.split('&').filter((pair) => !isUtf8(pair));
   const errors = unreadable.flatMap((pair) =>
     [...new URLSearchParams(pair).keys()].map((name) => ({
       path: writable(name),

@@ -7,6 +7,8 @@ import { RATE_LIMIT_HEADERS } from '../endpoints/rate-limit.ts';
 import { PROBLEMS } from './problem.ts';
 
 type Json = Record<string, unknown>;
+/** One answer, of which only the headers are looked at here. */
+type Answer = Json & { headers?: Json };
 
 const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 
@@ -45,7 +47,7 @@ const headersOf = (names: readonly string[]): Json =>
   Object.fromEntries(names.map((name) => [name, { schema: { type: 'string' } }]));
 
 /** Error answers, grouped by status since that is how the format has them. */
-function problemResponses(endpoint: Endpoint): Record<string, Json> {
+function problemResponses(endpoint: Endpoint): Record<string, Answer> {
   const codes = faultsOf(endpoint);
   const statuses = [...new Set(codes.map((code) => PROBLEMS[code].status))];
   return Object.fromEntries(
@@ -83,7 +85,7 @@ function pathSchema(given: z.ZodType | undefined): Json {
 }
 
 /** What such an answer may carry beside its body. */
-function problemHeaders(endpoint: Endpoint, codes: readonly FaultCode[]): Json {
+function problemHeaders(endpoint: Endpoint, codes: readonly FaultCode[]): { headers?: Json } {
   const names = [
     ...(codes.includes('unauthorized') ? ['WWW-Authenticate'] : []),
     ...(codes.some((code) => COME_AGAIN.includes(code)) ? ['Retry-After'] : []),
@@ -145,13 +147,13 @@ const PART = {
 };
 
 /** What every answer carries, whatever it is. */
-const withRequestId = (responses: Record<string, Json>): Json =>
+const withRequestId = (responses: Record<string, Answer>): Json =>
   Object.fromEntries(
     Object.entries(responses).map(([status, response]) => [
       status,
       {
         ...response,
-        headers: { 'X-Request-Id': { $ref: '#/components/headers/RequestId' }, ...Object(response.headers) },
+        headers: { 'X-Request-Id': { $ref: '#/components/headers/RequestId' }, ...response.headers },
       },
     ]),
   );
@@ -209,7 +211,7 @@ export function openApiDocument(endpoints: readonly Endpoint[], named: Record<st
   });
   const components = Object.entries(schemas).map(([name, { $id, $schema, ...schema }]) => [name, schema]);
 
-  const success = (endpoint: Endpoint): Json => {
+  const success = (endpoint: Endpoint): Answer => {
     const { response, events } = endpoint;
     if (endpoint.status === 204) return { description: 'Done' };
     if (endpoint.givesFile) return { description: 'The file', headers: FILE_HEADERS, content: FILE };
