@@ -88,9 +88,10 @@ export interface TenantEngine {
   importFile(source: string, tenant: TenantName): Promise<FileReport>;
   /**
    * Puts what `source` holds in the place of the tenant's data. The file is taken for hostile, as with `importFile`, and
-   * must be a copy of this very tenant's; the new data are whole before anything of the old is touched. The old are copied to the new path `keep`: as
-   * `snapshot` does, or as they are where they are sound but not a tenant's that can be copied so. What the tenant has
-   * used of its limits stays as it was; where that cannot be read, it is what `source` says.
+   * must be a copy of this tenant's own file; the new data are whole before anything of the old is touched. The old are
+   * copied to the new path `keep`: as `snapshot` does, or as they are where they are sound but not a tenant's that can
+   * be copied so. What the tenant has used of its limits stays as it was; where that cannot be read, it is what
+   * `source` says.
    * @returns `kept`: null where there was nothing that can be read
    * @throws `invalid_database`, `overloaded` where another program has the data open; whatever it throws, the data
    *   are untouched then

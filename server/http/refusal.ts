@@ -61,7 +61,7 @@ const headersOf = (requestId: string, body: string): Record<string, string | num
   Connection: 'close',
 });
 
-/** Who does not end a connection of which we have said the last word is cut off: nothing else looks at it any more. */
+/** After our last word, a client that does not close is cut off: node no longer times this connection out. */
 const LINGER_MS = 1000;
 
 /** Writes an answer where there is no response to write it with, and ends the connection. */
@@ -132,7 +132,7 @@ export function refuseTunnel(request: IncomingMessage, socket: Duplex, ids: IdMa
 /** Whether HTTP allows what node's parser lets pass. */
 function isWellFormed({ url = '', headers, httpVersion }: IncomingMessage): boolean {
   if (headers.host === undefined && httpVersion !== '1.0') return false;
-  // An address as a proxy is given it is read by others than we are, and they throw for one that is none.
+  // An absolute address is parsed again by libraries that throw where it is no URL.
   return url.startsWith('/') || url === '*' || URL.canParse(url);
 }
 

@@ -62,7 +62,7 @@ export function openChannel<Q extends Questions, Own extends Questions>(
   /** Connections that wait to be taken, by their number. */
   const given = new Map<number, Socket>();
   let givenCount = 0;
-  /** There is another hold of it where it was taken. */
+  /** The other process has its own handle of it by now. */
   const letGo = (number: number): void => {
     given.get(number)?.destroy();
     given.delete(number);

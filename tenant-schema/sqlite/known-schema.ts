@@ -32,7 +32,7 @@ export function requireLatest(db: Database.Database, { latest }: Migrations): vo
     throw new OlderDatabaseError(`The file is at schema version ${version} of ${latest}.`);
 }
 
-/** A file under another tenant's name is neither copied, changed nor restored for that one. @throws InvalidDatabaseError */
+/** Refuses a file that is not this tenant's. @throws InvalidDatabaseError */
 export function requireOwner(db: Database.Database, owner: string): void {
   const found = db.prepare('SELECT id FROM tenant').pluck().get();
   if (found !== owner) throw new InvalidDatabaseError(`It belongs to tenant ${String(found)}.`);

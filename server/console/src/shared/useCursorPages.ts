@@ -33,7 +33,8 @@ export interface CursorPages<Row> {
 
 /**
  * A list, page by page; another key begins at its first page again. The position is kept in the browser's history: who
- * comes back from what a row leads to is on the page that they left, also after a reload.
+ * comes back from what a row leads to is on the page that they left, also after a reload. An entry of the history keeps
+ * one position: of two such lists in view, turning one sets the other back to its first page.
  * @param fetchPage gets the cursor as the API's query has it
  */
 export function useCursorPages<Row>(
