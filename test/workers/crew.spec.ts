@@ -56,6 +56,8 @@ describe('a crew of workers', () => {
       }),
     );
     await crew.start([]);
+    // Nought would be this process and all of its group.
+    expect(pid).to.be.above(0);
     let handedOff = 0;
     let bothAreOnTheirWay = (): void => {};
     const onTheirWay = new Promise<void>((resolve) => {
@@ -70,18 +72,21 @@ describe('a crew of workers', () => {
         return isGiven;
       },
     );
-    await once(door.listen(0, '127.0.0.1'), 'listening');
-    const { port } = door.address() as AddressInfo;
-    // It takes nothing more, as one that dies at that moment.
-    process.kill(pid, 'SIGSTOP');
-    // One that is sent, and one that waits behind it.
-    const clients = [1, 2].map(() => connect({ port, host: '127.0.0.1' }).on('error', () => {}));
-    const closed = clients.map((client) => once(client, 'close'));
-    await onTheirWay;
-    process.kill(pid, 'SIGKILL');
-    await Promise.all(closed);
-    door.close();
-    await crew.drain();
+    try {
+      await once(door.listen(0, '127.0.0.1'), 'listening');
+      const { port } = door.address() as AddressInfo;
+      // It takes nothing more, as one that dies at that moment.
+      process.kill(pid, 'SIGSTOP');
+      // One that is sent, and one that waits behind it.
+      const clients = [1, 2].map(() => connect({ port, host: '127.0.0.1' }).on('error', () => {}));
+      const closed = clients.map((client) => once(client, 'close'));
+      await onTheirWay;
+      process.kill(pid, 'SIGKILL');
+      await Promise.all(closed);
+    } finally {
+      door.close();
+      await crew.drain();
+    }
   });
 
   it('gives up where workers die again and again, and not before', async function () {
