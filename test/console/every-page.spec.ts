@@ -133,7 +133,6 @@ describe('every page of the console', function () {
           const bytes = Number(
             await page.evaluate(`
               [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
-                .filter(({ initiatorType }) => initiatorType !== 'fetch')
                 .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)
             `),
           );

@@ -122,7 +122,6 @@ function endpointOf(method: string, path: string): Endpoint | undefined {
     ?.endpoint;
 }
 
-/** Fails the test where an answer is not what the API's description says. */
 /** What answers carry that is not of every server: a client has to read of it in the description. */
 const OUR_HEADERS =
   /^(x-request-id|www-authenticate|retry-after|(x-)?ratelimit.*|idempotent-replayed|etag|(repr-)?digest|accept-ranges|content-(range|disposition))$/;
@@ -139,6 +138,7 @@ function checkDescribed({ method, path }: Endpoint, { status, headers }: Reply):
   expect(names, `the headers of ${method} ${path} ${status}`).to.include.members(sent);
 }
 
+/** Fails the test where an answer is not what the API's description says. */
 function checkReply(method: string, path: string, reply: Reply): void {
   const type = reply.headers.get('content-type') ?? '';
   const endpoint = endpointOf(method, path);

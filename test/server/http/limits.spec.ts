@@ -401,6 +401,7 @@ describe('limits over HTTP', () => {
       const refused = await (await limited({ [limit]: 0 })).say();
       expect(refusal(refused)).to.deep.equal([429, code, limit]);
       expect(refused.body.detail).to.include(sentence);
+      expect(refused.headers.get('retry-after'), limit).to.equal('60');
     }
     expect(upstream.requests).to.have.length(0);
   });
