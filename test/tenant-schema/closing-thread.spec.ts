@@ -29,8 +29,8 @@ describe('a file that is closed beside the event loop', () => {
   });
 
   /** An open file with something in its `-wal`. */
-  const open = (): Database.Database => {
-    const db = openDatabase(path, { mustExist: false, synchronous: 'NORMAL' });
+  const open = (file = path): Database.Database => {
+    const db = openDatabase(file, { mustExist: false, synchronous: 'NORMAL' });
     db.exec('CREATE TABLE IF NOT EXISTS notes (text TEXT); INSERT INTO notes VALUES (1)');
     return db;
   };
@@ -64,17 +64,15 @@ describe('a file that is closed beside the event loop', () => {
     expect(noteCount()).to.equal(1);
   });
 
-  it('is one of many, each of which is closed', async () => {
+  /** Twenty files at once. */
+  const closeMany = async (): Promise<void> => {
     const paths = Array.from({ length: 20 }, (_, index) => join(folder.path, `${index}.db`));
-    const results = await Promise.all(
-      paths.map((each) => {
-        path = each;
-        return thread.close(each, open());
-      }),
-    );
+    const results = await Promise.all(paths.map((each) => thread.close(each, open(each))));
     expect(results).to.deep.equal(paths.map(() => ({ checkpointed: true })));
     expect(readdirSync(folder.path)).to.have.length(20);
-  });
+  };
+
+  it('is one of many, each of which is closed', () => closeMany());
 
   it('is closed here where the thread cannot open it', async () => {
     const db = open();
@@ -117,17 +115,8 @@ describe('a file that is closed beside the event loop', () => {
       failingOnce(
         "require('node:worker_threads').parentPort.on('message', () => { throw new Error('full'); })",
       );
-      const paths = Array.from({ length: 20 }, (_, index) => join(folder.path, `${index}.db`));
-      for (let round = 0; round < 2; round += 1) {
-        const results = await Promise.all(
-          paths.map((each) => {
-            path = each;
-            return thread.close(each, open());
-          }),
-        );
-        expect(results).to.deep.equal(paths.map(() => ({ checkpointed: true })));
-        expect(readdirSync(folder.path)).to.have.length(20);
-      }
+      await closeMany();
+      await closeMany();
       expect(deaths.map(String)).to.deep.equal(['Error: full']);
       const held = readdirSync('/proc/self/fd').filter((descriptor) => {
         const link = `/proc/self/fd/${descriptor}`;
