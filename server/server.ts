@@ -267,7 +267,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
     });
     opened.push(() => transport.close());
 
-    const loopDelay = watchLoopDelay(config.loopDelayMsMax);
+    const loopDelay = watchLoopDelay(config.loopDelayMsMax, clock);
     opened.push(() => loopDelay.stop());
 
     const disk = createDisk(config.dataDir, config.diskFreeBytesMin, overrides.diskFreeBytes);

@@ -113,7 +113,7 @@ async function startWork(
     connectTimeoutMs: config.upstreamConnectMs,
     idleTimeoutMs: config.upstreamIdleMs,
   });
-  const loopDelay = watchLoopDelay(config.loopDelayMsMax);
+  const loopDelay = watchLoopDelay(config.loopDelayMsMax, clock);
   const metrics = createMetrics({
     pool: () => engine.stats(),
     tenants: () => ({}),

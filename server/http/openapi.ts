@@ -17,6 +17,8 @@ function faultsOf(endpoint: Endpoint): FaultCode[] {
   const codes: FaultCode[] = [...endpoint.faults];
   const isProbe = endpoint.group === 'Server';
   if (!isProbe) codes.push('overloaded', 'internal_error');
+  // A disk that is full is met by reads too: the first one of an older file migrates it.
+  if (endpoint.auth !== 'none') codes.push('storage_quota_exceeded');
   if (endpoint.auth !== 'none') codes.push('unauthorized', 'csrf_failed');
   if (endpoint.auth === 'admin') codes.push('rate_limited');
   if (endpoint.auth === 'tenant') codes.push('tenant_suspended', 'tenant_unavailable');

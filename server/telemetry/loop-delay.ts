@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Clock } from '../../tenant-schema/clock.ts';
 
 const SAMPLE_MS = 500;
 const RESOLUTION_MS = 10;
@@ -26,13 +27,13 @@ export function createLateness(delayMsMax: number): { add(meanMs: number): void;
 }
 
 /** Samples the event loop's mean delay twice a second, and judges it as `createLateness` does. */
-export function watchLoopDelay(delayMsMax: number): LoopDelay {
+export function watchLoopDelay(delayMsMax: number, clock: Pick<Clock, 'monotonic'>): LoopDelay {
   const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   histogram.enable();
   const lateness = createLateness(delayMsMax);
-  let sampledAtMs = performance.now();
+  let sampledAtMs = clock.monotonic();
   const timer = setInterval(() => {
-    const nowMs = performance.now();
+    const nowMs = clock.monotonic();
     // A reset forgets the last tick too: an empty sample is one turn of the loop that took all of its time. The
     // histogram counts its own resolution as part of the delay.
     lateness.add(histogram.count === 0 ? nowMs - sampledAtMs : histogram.mean / 1e6 - RESOLUTION_MS);

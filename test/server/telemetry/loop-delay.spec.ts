@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { expect } from 'chai';
 import { createLateness, watchLoopDelay } from '../../../server/telemetry/loop-delay.ts';
+import { systemClock } from '../../../tenant-schema/clock.ts';
 
 /** Keeps the event loop from turning, as too much work does. */
 function block(ms: number): void {
@@ -10,7 +11,7 @@ function block(ms: number): void {
 
 describe('the event loop’s delay', () => {
   it('counts as overload while it is over the limit, and no longer', async () => {
-    const watch = watchLoopDelay(20);
+    const watch = watchLoopDelay(20, systemClock);
     try {
       expect(watch.overloaded()).to.equal(false);
       while (!watch.overloaded()) {
@@ -24,7 +25,7 @@ describe('the event loop’s delay', () => {
   });
 
   it('counts as overload also where each turn of the loop takes longer than a sample', async () => {
-    const watch = watchLoopDelay(500);
+    const watch = watchLoopDelay(500, systemClock);
     try {
       for (let turns = 0; turns < 5 && !watch.overloaded(); turns += 1) {
         block(600);
