@@ -113,7 +113,7 @@ export const adminUsageEndpoints: Endpoint[] = [
       bodyOptional: true,
       response: rebuilt,
       events: { progress, failed: failure, ping: z.strictObject({}), done: rebuilt },
-      faults: ['concurrency_limited', 'tenant_unavailable'],
+      faults: ['not_found', 'concurrency_limited', 'tenant_unavailable'],
     },
     async ({ body, actor, clientGone, services: { control, usage, clock } }) => {
       const { tenant_id: tenantId } = body;
