@@ -52,6 +52,7 @@ describe('the processes of a server with two workers', function () {
     await until(() => ids.length === 2);
     process.kill(server.pids()[0] ?? 0, 'SIGKILL');
     const [dead] = await Promise.race(ends);
+    await server.mourned();
     upstream.respond(() => ({ text: 'Hello' }));
     // Whoever is asked.
     const turn = { message: 'Hi again', conversation_id: dead };

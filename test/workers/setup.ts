@@ -31,6 +31,8 @@ export interface CrewedServer {
   pids(): number[];
   /** Resolves when so many workers have served, the first ones and those that came after them. */
   served(count: number): Promise<void>;
+  /** Resolves when the first process knows of a worker that has died. A connection given to it before that is lost. */
+  mourned(): Promise<void>;
   /** Names in a folder under the data folder. */
   files(folder: string): Promise<string[]>;
   stop(): Promise<void>;
@@ -87,6 +89,10 @@ export async function startCrewed({
     pids,
     async served(count) {
       while (pids().length < count && server.child.stderr) await once(server.child.stderr, 'data');
+    },
+    async mourned() {
+      while (!server.output().includes('a worker died') && server.child.stderr)
+        await once(server.child.stderr, 'data');
     },
     files: async (folder) => (await readdir(join(dataDir, folder))).filter((name) => !name.startsWith('.')),
     async stop() {
