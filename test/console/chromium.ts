@@ -66,6 +66,20 @@ const fontsConfig = (folder: string): string => `<?xml version="1.0"?>
 `;
 
 /**
+ * The packaged browser has died of a SIGSEGV at its start, seldom and for no reason that its log
+ * names. One that has not begun is no verdict on the console: it is started again, and each failure said.
+ */
+async function launchAgain(launch: () => Promise<Browser>, attempts = 3): Promise<Browser> {
+  try {
+    return await launch();
+  } catch (error) {
+    if (attempts <= 1) throw error;
+    process.stderr.write(`Chromium did not start, and is started again: ${error}\n`);
+    return launchAgain(launch, attempts - 1);
+  }
+}
+
+/**
  * Starts a headless Chromium: the packaged one where it runs, else an installed Chrome or Chromium. The caller closes it.
  * @throws with what to install, where there is none
  */
@@ -74,12 +88,19 @@ export async function launchChromium(): Promise<Browser> {
   if (process.platform === 'linux' && process.arch === 'x64') {
     const folder = await unpackChromium();
     const { PATH = '', HOME = folder } = process.env;
-    return chromium.launch({
-      ...options,
-      executablePath: join(folder, 'chromium'),
-      args: ['--disable-gpu', '--font-render-hinting=none'],
-      env: { PATH, HOME, LD_LIBRARY_PATH: join(folder, 'lib'), FONTCONFIG_FILE: join(folder, 'fonts.conf') },
-    });
+    return launchAgain(() =>
+      chromium.launch({
+        ...options,
+        executablePath: join(folder, 'chromium'),
+        args: ['--disable-gpu', '--font-render-hinting=none'],
+        env: {
+          PATH,
+          HOME,
+          LD_LIBRARY_PATH: join(folder, 'lib'),
+          FONTCONFIG_FILE: join(folder, 'fonts.conf'),
+        },
+      }),
+    );
   }
   const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path));
   return chromium
