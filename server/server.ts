@@ -224,7 +224,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       runId,
       openMax: openTenants.first,
       idleMs: config.tenantIdleMs,
-      closesInThread: !isInternal,
+      usesThreads: !isInternal,
       durability: config.durability,
       ...(isCrewed && { isLiveRun: crew.isLiveRun, closedElsewhere: crew.closed }),
       ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),

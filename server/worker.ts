@@ -86,7 +86,7 @@ async function startWork(
     isLiveRun: (runId) => liveRuns.has(runId),
     openMax: config.openTenantsMax,
     idleMs: config.tenantIdleMs,
-    closesInThread: true,
+    usesThreads: true,
     durability: config.durability,
     storageBytesMaxOf: (tenantId) => storageBytesMaxOf(control, tenantId),
     onUsage(tenantId, used) {

@@ -55,6 +55,9 @@ export interface ReplaceOptions {
   onKept?(kept: FileReport | null): Promise<void>;
 }
 
+/** Verbs that may look at many rows, or write them. What goes in and comes out is plain data. */
+export type LongVerb = 'listConversations' | 'listLogs' | 'sumUsage' | 'pruneLogs';
+
 /**
  * Reaches tenants' databases, one per tenant; knows no HTTP, no key and no second tenant at a time. Work on whole
  * files runs off the event loop. It is done or not begun: what is under way has a name that nobody looks for.
@@ -68,11 +71,21 @@ export interface TenantEngine {
    * @throws `tenant_unavailable` when the database is missing, damaged, newer than this program or not this tenant's.
    */
   use<T>(tenantId: string, work: (store: TenantStore) => T | Promise<T>): Promise<T>;
+  /** As `use`, for one verb that may take long: beside the event loop, so that no other tenant waits for it. */
+  run<V extends LongVerb>(
+    tenantId: string,
+    verb: V,
+    ...args: Parameters<TenantStore[V]>
+  ): Promise<ReturnType<TenantStore[V]>>;
   /**
-   * As `use`, for upkeep: only where the file is open already, and it is closed no later for it.
+   * As `run`, for upkeep: only where the file is open already, and it is closed no later for it.
    * @returns null, with nothing done, where it is not open
    */
-  useIfOpen<T>(tenantId: string, work: (store: TenantStore) => T): Promise<T | null>;
+  runIfOpen<V extends LongVerb>(
+    tenantId: string,
+    verb: V,
+    ...args: Parameters<TenantStore[V]>
+  ): Promise<ReturnType<TenantStore[V]> | null>;
 
   /**
    * Copies the tenant's data, as of one moment, into the new file `target`: self-contained, checked, open turns

@@ -106,16 +106,15 @@ export const conversationEndpoints: Endpoint[] = [
       }),
       response: listOf(conversation),
     },
-    async ({ query, identity, services }) =>
-      toList(
-        await services.engine.use(identity.tenant.id, (store) =>
-          store.listConversations(
-            { configId: query.config_id, user: query.user, search: query.search },
-            pageOf(query),
-          ),
-        ),
-        conversationJson,
-      ),
+    async ({ query, identity: { tenant }, services: { engine } }) => {
+      const filter = { configId: query.config_id, user: query.user, search: query.search };
+      const page = pageOf(query);
+      const found =
+        query.search === undefined
+          ? await engine.use(tenant.id, (store) => store.listConversations(filter, page))
+          : await engine.run(tenant.id, 'listConversations', filter, page);
+      return toList(found, conversationJson);
+    },
   ),
   tenantEndpoint(
     {

@@ -123,7 +123,7 @@ export const logEndpoints: Endpoint[] = [
       const { config_id: configId, conversation_id: conversationId, user, status, since, until } = query;
       const filter = { configId, conversationId, user, status, since, until };
       return toList(
-        await services.engine.use(identity.tenant.id, (store) => store.listLogs(filter, pageOf(query))),
+        await services.engine.run(identity.tenant.id, 'listLogs', filter, pageOf(query)),
         logJson,
       );
     },
@@ -159,9 +159,8 @@ export const logEndpoints: Endpoint[] = [
     },
     async ({ query, identity, services }) => {
       const { group_by: group, since, until } = query;
-      const sums = await services.engine.use(identity.tenant.id, (store) =>
-        store.sumUsage(group, { since, until }, pageOf(query)),
-      );
+      const range = { since, until };
+      const sums = await services.engine.run(identity.tenant.id, 'sumUsage', group, range, pageOf(query));
       return toList(sums, (row) => usageSumJson(group, row));
     },
   ),

@@ -3,7 +3,7 @@ import type { ControlPlane } from '../../control-plane/types.ts';
 import type { Clock } from '../../tenant-schema/clock.ts';
 import type { TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault, invalid } from '../../tenant-schema/fault.ts';
-import type { PrunedLogs, TenantStore } from '../../tenant-schema/store.ts';
+import type { PrunedLogs } from '../../tenant-schema/store.ts';
 import type { Log } from '../telemetry/log.ts';
 import { allTenants } from './doctor.ts';
 import { reasonOf } from './fleet.ts';
@@ -56,7 +56,7 @@ export interface LogRetention {
 
 export interface LogRetentionParts extends Pick<LogRetention, 'keepDays'> {
   control: ControlPlane;
-  engine: Pick<TenantEngine, 'use' | 'useIfOpen'>;
+  engine: Pick<TenantEngine, 'run' | 'runIfOpen'>;
   clock: Clock;
   log: Pick<Log, 'info' | 'warn'>;
   /** Whether nobody else waits for this process, so that no pauses are needed. */
@@ -64,10 +64,10 @@ export interface LogRetentionParts extends Pick<LogRetention, 'keepDays'> {
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-/** Some three milliseconds of work. */
+/** Some three milliseconds of work, in which nobody else uses the tenant. */
 const ROWS_AT_A_TIME = 100;
-/** Of the event loop's time, at most so much goes into this. */
-const SHARE_OF_LOOP = 0.1;
+/** Of the time, at most so much goes into this. */
+const SHARE_OF_TIME = 0.1;
 
 export function createLogRetention(parts: LogRetentionParts): LogRetention {
   const { control, engine, clock, log } = parts;
@@ -92,7 +92,7 @@ export function createLogRetention(parts: LogRetentionParts): LogRetention {
       if (result === null) return 'interrupted';
       removed(result.removed);
       if (!result.isMore) return 'done';
-      const pauseMs = parts.isAlone ? 0 : (clock.monotonic() - startedAt) * (1 / SHARE_OF_LOOP - 1);
+      const pauseMs = parts.isAlone ? 0 : (clock.monotonic() - startedAt) * (1 / SHARE_OF_TIME - 1);
       // Ends early where the run does.
       if (pauseMs >= 1) await setTimeout(pauseMs, undefined, { signal }).catch(() => undefined);
       else await setImmediate();
@@ -107,7 +107,7 @@ export function createLogRetention(parts: LogRetentionParts): LogRetention {
       let removed = 0;
       try {
         const end = await inSteps(
-          () => engine.useIfOpen(id, (store) => store.pruneLogs(before, ROWS_AT_A_TIME)),
+          () => engine.runIfOpen(id, 'pruneLogs', before, ROWS_AT_A_TIME),
           stopped.signal,
           (rows) => {
             removed += rows;
@@ -146,14 +146,13 @@ export function createLogRetention(parts: LogRetentionParts): LogRetention {
     const before = (today() - (days ?? parts.keepDays ?? 0)) * DAY_MS;
     const ids = tenantId === null ? allTenants(control, undefined).map(({ id }) => id) : [tenantId];
     const result: PrunedTenants = { tenants: 0, removed: 0, failed: [] };
-    const prune = (store: TenantStore): PrunedLogs => store.pruneLogs(before, ROWS_AT_A_TIME);
     await report.progress(0, ids.length, 0);
     for (const [index, id] of ids.entries()) {
       if (signal.aborted) break;
       try {
         const step = async (): Promise<PrunedLogs> => {
           await report.progress(index, ids.length, result.removed);
-          return engine.use(id, prune);
+          return engine.run(id, 'pruneLogs', before, ROWS_AT_A_TIME);
         };
         const end = await inSteps(step, signal, (rows) => {
           result.removed += rows;

@@ -13,7 +13,7 @@ export type ConversationVerbs = Pick<
   'listConversations' | 'getConversation' | 'updateConversation' | 'deleteConversation' | 'listMessages'
 >;
 
-/** Titles that one page of a search looks at: some milliseconds, in which nobody else is served. */
+/** Titles that one page of a search looks at: some milliseconds, in which other lists wait. */
 const LOOKED_AT_MAX = 5_000;
 
 interface ConversationRow {

@@ -1,11 +1,12 @@
 import { lstat } from 'node:fs/promises';
+import type { Worker } from 'node:worker_threads';
 import type { Clock } from '../clock.ts';
 import type { FileReport, TenantEngine, TenantName } from '../engine.ts';
 import { Fault } from '../fault.ts';
 import type { IdMaker } from '../ids.ts';
 import type { UsageDay } from '../store.ts';
 import { createBlankFiles } from './blank-file.ts';
-import { createClosingThread } from './closing-thread.ts';
+import { closingIn } from './close-aside.ts';
 import { settleDatabase } from './connection.ts';
 import { isBroken, isDamage, isLocked, translate, translateJob, unavailable } from './errors.ts';
 import { keepOld, publishOverRest } from './exchange.ts';
@@ -26,6 +27,7 @@ import {
 } from './paths.ts';
 import { LockedError, patiently, unlessLocked } from './patience.ts';
 import { Pool } from './pool.ts';
+import { createSideThread, type SideThread } from './side-thread.ts';
 import { createUpgrades } from './upgrades.ts';
 import type { SyncFile } from './wal-sync.ts';
 
@@ -55,8 +57,13 @@ export interface EngineOptions {
   };
   openMax: number;
   idleMs: number;
-  /** Idle files are closed in a thread, for a process that answers others meanwhile. Default: on the event loop. */
-  closesInThread?: boolean;
+  /**
+   * Idle files are closed, and what may look at many rows is done, in threads, for a process that answers others
+   * meanwhile. Default: on the event loop.
+   */
+  usesThreads?: boolean;
+  /** Default: the threads' own program. */
+  startThread?(): Worker;
   /** `full`: what was done is on the disk when `use` resolves. `normal`: it survives the process, but maybe not the machine. */
   durability: 'full' | 'normal';
   /** Default: `fdatasync`, off the event loop. */
@@ -121,20 +128,34 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
-  const closingThread = options.closesInThread
-    ? createClosingThread({
-        died: (error) =>
-          log.warn({ err: error }, 'the thread that closes files has ended; another one takes over'),
-      })
+  const threadFor = (what: string) =>
+    createSideThread({
+      died: (error) => log.warn({ err: error }, `the thread that ${what} has ended; another one takes over`),
+      ...(options.startThread && { start: options.startThread }),
+    });
+  // Two, since closing mostly waits for the disk, and nobody's list should along with it.
+  const threads = options.usesThreads
+    ? { closing: threadFor('closes files'), verbs: threadFor('reads long lists') }
     : undefined;
   const openTenant = createOpener({
     ...options,
-    closingThread,
+    sideThread: threads?.verbs,
+    closeAside: threads && closingIn(threads.closing),
     isShared,
     pathOf: paths.of,
     migrations,
+    ...(threads && { onLongWal: (id: string) => void checkpointIn(threads.closing, id) }),
     onUsage: reportUsage,
   });
+
+  /** The file stays leased meanwhile. */
+  const checkpointIn = async (thread: SideThread, id: string): Promise<void> => {
+    try {
+      await pool.useIfOpen(id, () => thread.ask('checkpoint', paths.of(id)), isDamage);
+    } catch (error) {
+      log.warn({ tenant_id: id, err: error }, 'the -wal of a tenant could not be moved into its file');
+    }
+  };
 
   const settleHere = (path: string): void => {
     try {
@@ -160,13 +181,14 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const sweeper = setInterval(() => pool.closeIdle(), SWEEP_MS);
   sweeper.unref();
 
-  const use: TenantEngine['use'] = async (id, work) => {
+  /** Runs work on the open file, which is opened first where needed. */
+  const withOpen = async <T>(id: string, work: (tenant: OpenTenant) => T | Promise<T>): Promise<T> => {
     const attempt = () =>
       isShared
         ? patiently(() =>
-            pool.use(id, (tenant) => unlessLocked(tenant.commits, () => tenant.use(work)), isDamage),
+            pool.use(id, (tenant) => unlessLocked(tenant.commits, () => work(tenant)), isDamage),
           )
-        : pool.use(id, (tenant) => tenant.use(work), isDamage);
+        : pool.use(id, work, isDamage);
     try {
       // Comes from opening the file only, so that no work is done twice.
       return await attempt().catch(async (error: unknown) => {
@@ -178,19 +200,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       throw error instanceof OlderDatabaseError ? unavailable(error) : translate(error);
     }
   };
+  const use: TenantEngine['use'] = (id, work) => withOpen(id, (tenant) => tenant.use(work));
 
   const { closedElsewhere = <T>(_: string, work: () => Promise<T>): Promise<T> => work() } = options;
   /** Runs work on a file that nobody has open, here first: what is waited for here keeps nobody else from the file. */
   const exclusive = <T>(id: string, work: () => Promise<T>): Promise<T> =>
     pool.exclusive(id, () => closedElsewhere(id, work));
-
-  const useIfOpen: TenantEngine['useIfOpen'] = async (id, work) => {
-    try {
-      return await pool.useIfOpen(id, (tenant) => tenant.use(work), isDamage);
-    } catch (error) {
-      throw translate(error);
-    }
-  };
 
   const copyTo = (
     worker: FileWorker,
@@ -272,7 +287,16 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       }),
 
     use,
-    useIfOpen,
+
+    run: (id, verb, ...args) => withOpen(id, (tenant) => tenant.run(verb, args)),
+
+    async runIfOpen(id, verb, ...args) {
+      try {
+        return await pool.useIfOpen(id, (tenant) => tenant.run(verb, args), isDamage);
+      } catch (error) {
+        throw translate(error);
+      }
+    },
 
     snapshot: (id, target) => copyOut(id, target, null),
 
@@ -387,7 +411,7 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     close: async () => {
       clearInterval(sweeper);
       await Promise.all([pool.close(), copies.close(), imports.close(), closed.close()]);
-      await closingThread?.end();
+      await Promise.all([threads?.closing.end(), threads?.verbs.end()]);
       await settled();
       if (folderOwner) return;
       // Of files on which a job was ended.

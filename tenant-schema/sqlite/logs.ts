@@ -17,7 +17,7 @@ type Indexed = (typeof INDEXED)[number];
 /** What a list is read along: the index of a filter, or the table. */
 type Along = Indexed | 'id';
 
-/** A page looks at so many rows at most: some milliseconds, in which nobody else is answered. */
+/** A page looks at so many rows at most: some milliseconds, in which other lists wait. */
 const LOOKED_AT_MAX = 1000;
 
 export function logVerbs(context: StoreContext): LogVerbs {

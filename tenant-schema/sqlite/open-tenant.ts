@@ -1,7 +1,8 @@
 import { lstatSync } from 'node:fs';
 import type Database from 'better-sqlite3';
-import type { UsageDay } from '../store.ts';
-import type { ClosingThread } from './closing-thread.ts';
+import type { LongVerb } from '../engine.ts';
+import type { TenantStore, UsageDay } from '../store.ts';
+import type { CloseAside } from './close-aside.ts';
 import { type CloseResult, closeDatabase, openDatabase } from './connection.ts';
 import type { EngineOptions } from './engine.ts';
 import { type ContextParts, createContext } from './handle.ts';
@@ -10,6 +11,8 @@ import type { Migrations } from './migrator.ts';
 import { standsAlone } from './paths.ts';
 import { SHARED_BUSY_MS } from './patience.ts';
 import type { Pooled } from './pool.ts';
+import { type LongResult, runningIn } from './run-aside.ts';
+import { type SideThread, ThreadEndedError } from './side-thread.ts';
 import { StatementRecipes } from './statements.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 import { type SyncFile, WalSync, type WalSyncError } from './wal-sync.ts';
@@ -26,8 +29,15 @@ export interface OpenParts
   storageBytesMaxOf?: ((tenantId: string) => number | null) | undefined;
   /** Whether other processes of the server use the file too. */
   isShared: boolean;
+  /** Does beside the event loop what may take long. */
+  sideThread?: SideThread | undefined;
   /** Closes files beside the event loop. */
-  closingThread?: ClosingThread | undefined;
+  closeAside?: CloseAside | undefined;
+  /**
+   * Told of a file whose `-wal` is worth a checkpoint, where that is made beside the event loop; SQLite makes it only when
+   * it gets much longer. Must not throw.
+   */
+  onLongWal?: ((tenantId: string) => void) | undefined;
   /** Must not throw. */
   onUsage(tenantId: string, usage: UsageDay): void;
 }
@@ -39,13 +49,18 @@ export interface OpenTenant extends Pooled {
    * @throws WalSyncError where that is not certain any more; the file must be closed then
    */
   use<T>(work: (store: SqliteTenantStore) => T | Promise<T>): T | Promise<T>;
+  /** As `use`, for one verb, beside the event loop where there is a thread for it. */
+  run<V extends LongVerb>(verb: V, args: Parameters<TenantStore[V]>): LongResult<V> | Promise<LongResult<V>>;
   /** How many transactions that may write were committed through it. */
   commits(): number;
 }
 
+/** After so many commits a checkpoint is made: some 700 pages, at two commits and thirteen pages a turn. */
+const COMMITS_BEFORE_CHECKPOINT = 100;
+
 /** Opens tenants' files for the pool. */
 export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant {
-  const { log, closingThread } = parts;
+  const { log, sideThread, closeAside } = parts;
   /**
    * Tenants of whose `-wal` a sync has failed. The system takes what it could not write for written, and the next sync
    * for a success. All is in the main file by a new write, and that one synced, before such a file is used again.
@@ -94,6 +109,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
       const context = createContext(db, {
         ...parts,
         walPath,
+        checkpointsAside: parts.onLongWal !== undefined,
         recipes,
         storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
         onUsage: (usage) => parts.onUsage(id, usage),
@@ -108,14 +124,32 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         if (mayHaveRead && hasForeign()) sync?.promise();
         return sync?.settled() ?? null;
       };
-      return {
+      const aside = sideThread && runningIn(sideThread, path, parts.clock);
+      let commitsAtCheckpoint = 0;
+      const checkpointIfDue = (): void => {
+        if (context.commits() - commitsAtCheckpoint < COMMITS_BEFORE_CHECKPOINT) return;
+        commitsAtCheckpoint = context.commits();
+        parts.onLongWal?.(id);
+      };
+      const tenant: OpenTenant = {
         use(work) {
+          if (aside?.writing) return aside.writing.then(() => tenant.use(work));
           sync?.requireTrust();
           const before = context.commits();
           const result = work(store);
+          checkpointIfDue();
           if (result instanceof Promise) return settleAfter(result, () => settle(true));
           const settled = settle(context.commits() === before);
           return settled ? settled.then(() => result) : result;
+        },
+        run(verb, args) {
+          const here = () => tenant.use((open) => Reflect.apply(open[verb], open, args));
+          if (!aside) return here();
+          sync?.requireTrust();
+          return settleAfter(aside.run(verb, args), () => settle(true)).catch((error: unknown) => {
+            if (error instanceof ThreadEndedError) return here();
+            throw error;
+          });
         },
         commits: context.commits,
         close() {
@@ -123,12 +157,13 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
           closed(id, closeDatabase(db));
         },
         closeAside:
-          closingThread &&
+          closeAside &&
           (async () => {
             sync?.close();
-            closed(id, await closingThread.close(path, db));
+            closed(id, await closeAside(path, db));
           }),
       };
+      return tenant;
     } catch (error) {
       wal?.close();
       closed(id, closeDatabase(db));

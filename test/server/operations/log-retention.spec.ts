@@ -5,6 +5,8 @@ import type { TenantStore } from '../../../tenant-schema/store.ts';
 import { faultOf, faultOfSync } from '../../support/faults.ts';
 import { chat, configContent, startEngine, type TestEngine } from '../../support/tenants.ts';
 
+type Prune = [tenantId: string, verb: 'pruneLogs', before: number, countMax: number];
+
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 describe('log retention', () => {
@@ -21,7 +23,7 @@ describe('log retention', () => {
     } as unknown as ControlPlane;
     retention = createLogRetention({
       control,
-      engine: { use: world.engine.use, useIfOpen: world.engine.useIfOpen, ...engine },
+      engine: { run: world.engine.run, runIfOpen: world.engine.runIfOpen, ...engine },
       clock: world.clock,
       log: { info: (fields: object) => infos.push(fields), warn: (fields: object) => infos.push(fields) },
       keepDays,
@@ -78,9 +80,9 @@ describe('log retention', () => {
   it('looks at a tenant once a day, however many turns it has', async () => {
     let looks = 0;
     retain(2, {
-      useIfOpen: (id: string, work: (store: TenantStore) => unknown) => {
+      runIfOpen: (...args: Prune) => {
         looks += 1;
-        return world.engine.useIfOpen(id, work);
+        return world.engine.runIfOpen(...args);
       },
     });
     const id = await tenant();
@@ -116,10 +118,10 @@ describe('log retention', () => {
     let steps = 0;
     let closed: Promise<unknown> | null = null;
     retain(2, {
-      useIfOpen: async (tenantId: string, work: (store: TenantStore) => unknown) => {
-        if (steps === 2) closed = world.engine.quiesce(tenantId);
+      runIfOpen: async (...args: Prune) => {
+        if (steps === 2) closed = world.engine.quiesce(args[0]);
         await closed;
-        const result = await world.engine.useIfOpen(tenantId, work);
+        const result = await world.engine.runIfOpen(...args);
         if (result !== null) steps += 1;
         return result;
       },
@@ -136,11 +138,11 @@ describe('log retention', () => {
 
     // Upkeep does not count as use.
     world.clock.advance(59_000);
-    await world.engine.useIfOpen(id, (store) => store.pruneLogs(0, 1));
+    await world.engine.runIfOpen(id, 'pruneLogs', 0, 1);
     world.clock.advance(2_000);
     world.engine.closeIdle();
     expect(world.engine.stats().open).to.equal(0);
-    expect(await world.engine.useIfOpen(id, () => 'open')).to.equal(null);
+    expect(await world.engine.runIfOpen(id, 'pruneLogs', 0, 1)).to.equal(null);
   });
 
   it('lets others go first between two steps', async () => {
@@ -151,9 +153,9 @@ describe('log retention', () => {
     world.clock.advance(10 * DAY_MS);
     const order: string[] = [];
     retain(2, {
-      useIfOpen: (tenantId: string, work: (store: TenantStore) => unknown) => {
-        if (tenantId === id) order.push('step');
-        return world.engine.useIfOpen(tenantId, work);
+      runIfOpen: (...args: Prune) => {
+        if (args[0] === id) order.push('step');
+        return world.engine.runIfOpen(...args);
       },
     });
     await turn(id);

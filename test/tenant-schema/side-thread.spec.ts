@@ -5,22 +5,21 @@ import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import {
-  type ClosingThread,
-  createClosingThread,
-  startThread,
-} from '../../tenant-schema/sqlite/closing-thread.ts';
+import { type CloseAside, closingIn } from '../../tenant-schema/sqlite/close-aside.ts';
 import { openDatabase } from '../../tenant-schema/sqlite/connection.ts';
+import { createSideThread, type SideThread, startThread } from '../../tenant-schema/sqlite/side-thread.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { configContent, startEngine, type TestEngine, temporaryFolder } from '../support/tenants.ts';
 
 describe('a file that is closed beside the event loop', () => {
   let folder: ReturnType<typeof temporaryFolder>;
-  let thread: ClosingThread;
+  let thread: SideThread;
+  let close: CloseAside;
   let path: string;
   beforeEach(() => {
     folder = temporaryFolder();
-    thread = createClosingThread();
+    thread = createSideThread();
+    close = closingIn(thread);
     path = join(folder.path, 'a.db');
   });
   afterEach(async () => {
@@ -58,7 +57,7 @@ describe('a file that is closed beside the event loop', () => {
     whenClosed(db, () => {
       hadWal = hasWal();
     });
-    expect(await thread.close(path, db)).to.deep.equal({ checkpointed: true });
+    expect(await close(path, db)).to.deep.equal({ checkpointed: true });
     expect({ hadWal, isOpen: db.open }).to.deep.equal({ hadWal: true, isOpen: false });
     expect(readdirSync(folder.path)).to.deep.equal(['a.db']);
     expect(noteCount()).to.equal(1);
@@ -67,7 +66,7 @@ describe('a file that is closed beside the event loop', () => {
   /** Twenty files at once. */
   const closeMany = async (): Promise<void> => {
     const paths = Array.from({ length: 20 }, (_, index) => join(folder.path, `${index}.db`));
-    const results = await Promise.all(paths.map((each) => thread.close(each, open(each))));
+    const results = await Promise.all(paths.map((each) => close(each, open(each))));
     expect(results).to.deep.equal(paths.map(() => ({ checkpointed: true })));
     expect(readdirSync(folder.path)).to.have.length(20);
   };
@@ -76,16 +75,16 @@ describe('a file that is closed beside the event loop', () => {
 
   it('is closed here where the thread cannot open it', async () => {
     const db = open();
-    expect(await thread.close(join(folder.path, 'missing.db'), db)).to.deep.equal({ checkpointed: true });
+    expect(await close(join(folder.path, 'missing.db'), db)).to.deep.equal({ checkpointed: true });
     expect({ isOpen: db.open, hasWal: hasWal() }).to.deep.equal({ isOpen: false, hasWal: false });
   });
 
   it('is closed here where the thread ends before it has opened it', async () => {
-    const closing = thread.close(path, open());
+    const closing = close(path, open());
     await thread.end();
     expect(await closing).to.deep.equal({ checkpointed: true });
     expect(hasWal()).to.equal(false);
-    expect(await thread.close(path, open()), 'another thread takes the next one').to.deep.equal({
+    expect(await close(path, open()), 'another thread takes the next one').to.deep.equal({
       checkpointed: true,
     });
     expect(noteCount()).to.equal(2);
@@ -94,7 +93,7 @@ describe('a file that is closed beside the event loop', () => {
   it('is settled here where the thread ends before it has closed it', async () => {
     const db = open();
     whenClosed(db, () => void thread.end());
-    expect(await thread.close(path, db)).to.deep.equal({ checkpointed: true });
+    expect(await close(path, db)).to.deep.equal({ checkpointed: true });
     expect(hasWal()).to.equal(false);
     expect(noteCount()).to.equal(1);
   });
@@ -105,10 +104,11 @@ describe('a file that is closed beside the event loop', () => {
     const failingOnce = (program: string): void => {
       const starts = [() => new Worker(program, { eval: true })];
       deaths.length = 0;
-      thread = createClosingThread({
+      thread = createSideThread({
         died: (error) => deaths.push(error),
         start: () => (starts.shift() ?? startThread)(),
       });
+      close = closingIn(thread);
     };
 
     it('is closed all the same, and the next ones by another thread, each by itself', async () => {
@@ -128,10 +128,10 @@ describe('a file that is closed beside the event loop', () => {
     it('is told of with the words of SQLite', async () => {
       failingOnce(`
         const { parentPort } = require('node:worker_threads');
-        const error = { message: 'disk I/O error', code: 'SQLITE_IOERR_FSYNC' };
-        parentPort.on('message', ({ step }) => parentPort.postMessage({ checkpointed: false, ...(step === 'close' && { error }) }));
+        const error = { message: 'disk I/O error', sqlite: 'SQLITE_IOERR_FSYNC' };
+        parentPort.on('message', ({ name }) => parentPort.postMessage(name === 'close' ? { error } : { result: undefined }));
       `);
-      const { checkpointed, error } = await thread.close(path, open());
+      const { checkpointed, error } = await close(path, open());
       expect(checkpointed).to.equal(false);
       expect(error).to.be.instanceOf(Database.SqliteError).and.include({
         message: 'disk I/O error',
@@ -142,7 +142,7 @@ describe('a file that is closed beside the event loop', () => {
 
   it('keeps its -wal while it is open elsewhere in this process, whose locks hold on', async () => {
     const other = open();
-    expect(await thread.close(path, open())).to.include({ checkpointed: true });
+    expect(await close(path, open())).to.include({ checkpointed: true });
     other.exec('INSERT INTO notes VALUES (3)');
     // Another program opens and closes it. Without our locks it would be the last, and remove the -wal.
     const look =
@@ -158,7 +158,7 @@ describe('tenants whose idle files are closed beside the event loop', () => {
   let world: TestEngine;
   const places = 3;
   beforeEach(() => {
-    world = startEngine({ openMax: places, closesInThread: true });
+    world = startEngine({ openMax: places, usesThreads: true });
   });
   afterEach(() => world.stop());
 
