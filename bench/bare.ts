@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -22,6 +24,8 @@ export interface BareRequest {
   streams: boolean;
   /** What there is before the first turn. */
   conversations?: BareConversations;
+  /** How many there are, and how many of their files are open at most. Default: one. */
+  tenants?: { count: number; openMax: number };
 }
 
 export interface BareListening {
@@ -71,22 +75,21 @@ function openKeys(folder: string) {
     `SELECT tenants.id AS tenantId, tenants.name AS tenantName, salt, hash
      FROM api_keys JOIN tenants ON tenants.id = tenant_id WHERE api_keys.id = ?`,
   );
+  const insertTenant = db.prepare('INSERT INTO tenants VALUES (?, ?)');
+  const insertKey = db.prepare('INSERT INTO api_keys VALUES (?, ?, ?, ?)');
   return {
-    issue(tenantId: string, tenantName: string): string {
-      const id = newId(systemClock.now());
-      const { text, secret } = makeKey(id);
-      const salt = randomBytes(16);
-      db.prepare('INSERT INTO tenants VALUES (?, ?)').run(tenantId, tenantName);
-      // With the checksum, that is a part of the text behind the id.
-      const hash = digest(salt, secret + text.slice(-6));
-      db.prepare('INSERT INTO api_keys VALUES (?, ?, ?, ?)').run(
-        id.replaceAll('-', ''),
-        tenantId,
-        salt,
-        hash,
-      );
-      return text;
-    },
+    /** Gives a key for each. */
+    issue: db.transaction((tenantIds: readonly string[], tenantName: string): string[] =>
+      tenantIds.map((tenantId) => {
+        const id = newId(systemClock.now());
+        const { text, secret } = makeKey(id);
+        const salt = randomBytes(16);
+        insertTenant.run(tenantId, tenantName);
+        // With the checksum, that is a part of the text behind the id.
+        insertKey.run(id.replaceAll('-', ''), tenantId, salt, digest(salt, secret + text.slice(-6)));
+        return text;
+      }),
+    ),
     find(text: string): Caller | null {
       const [, id, secret] = KEY.exec(text) ?? [];
       const caller = id === undefined ? undefined : select.get(id);
@@ -208,31 +211,46 @@ function createBare(store: BareStore, keys: ReturnType<typeof openKeys>, options
     request.on('data', (part: Buffer) => parts.push(part));
     request.once('end', () => {
       const text = Buffer.concat(parts).toString();
-      chat(store.tenant(caller.tenantId), caller, url.slice(CHAT.length), text, response).catch(
-        (error: unknown) => send(response, 502, { detail: String(error) }, ''),
-      );
+      const configId = url.slice(CHAT.length);
+      store
+        .use(caller.tenantId, (tenant) => chat(tenant, caller, configId, text, response))
+        .catch((error: unknown) => send(response, 502, { detail: String(error) }, ''));
     });
   });
 }
 
-answerWith(async (request: BareRequest): Promise<BareListening> => {
-  const store = openBareStore(request.folder, 'files');
-  const keys = openKeys(request.folder);
-  const tenantId = newId(systemClock.now());
+/** A file with one config for each tenant; gives their ids and the config's. */
+function makeFiles(folder: string, count: number): { tenantIds: string[]; configId: string } {
+  const tenantIds = Array.from({ length: count }, () => newId(systemClock.now()));
   const configId = newId(systemClock.now());
-  store.tenant(tenantId).putConfig(configId, {
+  const [first = '', ...others] = tenantIds;
+  const store = openBareStore(folder, 'files');
+  store.tenant(first).putConfig(configId, {
     version: 1,
     systemPrompt: 'You help the visitors of {tenant_name}. Today is {date}.',
     modelConfig: JSON.stringify({ provider: 'openai', model: 'bench' }),
   });
-  const path = join(request.folder, `${tenantId}.db`);
-  const { conversations } = request;
+  store.close();
+  const bytes = readFileSync(join(folder, `${first}.db`));
+  for (const id of others) writeFileSync(join(folder, `${id}.db`), bytes);
+  // Or the system would write them while the turns wait for the disk.
+  execFileSync('sync', ['-f', folder]);
+  return { tenantIds, configId };
+}
+
+answerWith(async (request: BareRequest): Promise<BareListening> => {
+  const { folder, conversations, tenants = { count: 1, openMax: 1 } } = request;
+  mkdirSync(folder, { recursive: true });
+  const { tenantIds, configId } = makeFiles(folder, tenants.count);
+  const keys = openKeys(folder);
   const conversationIds = conversations
-    ? writeBareConversations(path, configId, conversations, () => newId(systemClock.now()))
+    ? writeBareConversations(join(folder, `${tenantIds[0]}.db`), configId, conversations, () =>
+        newId(systemClock.now()),
+      )
     : [];
-  const apiKey = keys.issue(tenantId, 'Tenant');
-  const server = createBare(store, keys, request);
+  const targets = keys.issue(tenantIds, 'Tenant').map((apiKey) => ({ apiKey, configId }));
+  const server = createBare(openBareStore(folder, 'files', tenants.openMax), keys, request);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url, targets: [{ apiKey, configId }], conversationIds };
+  return { url, targets, conversationIds };
 });

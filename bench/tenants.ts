@@ -6,7 +6,7 @@ import { type Bench, runBench, type Worker } from './lib/processes.ts';
 import { progress, publish } from './lib/report.ts';
 import { seedTenants } from './lib/seed.ts';
 import { readSettings } from './lib/settings.ts';
-import { startProduct } from './lib/sides.ts';
+import { bareSide, startProduct } from './lib/sides.ts';
 
 // Does a server with ten thousand tenants answer as fast, stay as small and start as soon as one with a single one?
 
@@ -27,17 +27,32 @@ const { scale, cpus } = readSettings();
 const phaseMs = Math.max(PHASE_MS * scale, 1_000);
 const others = cpus?.others ?? null;
 
-interface Fleet {
+/** A server with tenants, under load. */
+interface Side {
+  name: string;
   count: number;
-  folder: string;
-  targets: ChatTarget[];
-  startsMs: number[];
   pid: number;
   load: Worker;
   rates: number[];
   cpuMicros: number[];
   residentBytes: number[];
 }
+
+interface Fleet extends Side {
+  folder: string;
+  targets: ChatTarget[];
+  startsMs: number[];
+}
+
+const newSide = (name: string, count: number, load: Worker, pid: number): Side => ({
+  name,
+  count,
+  pid,
+  load,
+  rates: [],
+  cpuMicros: [],
+  residentBytes: [],
+});
 
 const settings = { MAX_OPEN_TENANTS: String(OPEN_MAX) };
 
@@ -50,7 +65,23 @@ async function makeFleet(bench: Bench, upstreamUrl: string, count: number): Prom
   await bench.stop(first.pid);
   const targets: ChatTarget[] = [template, ...seedTenants(first.dataDir, template, count - 1)];
   const load = bench.worker('load.ts', { cpus: others });
-  return { count, folder, targets, startsMs: [], pid: 0, load, rates: [], cpuMicros: [], residentBytes: [] };
+  return { ...newSide(String(count), count, load, 0), folder, targets, startsMs: [] };
+}
+
+/** The same work done by hand, with as many files open: what SQLite and the disk leave. */
+async function startBare(bench: Bench, upstreamUrl: string, count: number): Promise<Side> {
+  progress(`making ${count} tenants by hand`);
+  const tenants = { count, openMax: OPEN_MAX };
+  const { url, pid, targets } = await bareSide(bench, cpus, {
+    folder: `bare-${count}`,
+    upstreamUrl,
+    streams: true,
+    tenants,
+  });
+  const load = bench.worker('load.ts', { cpus: others });
+  const begin = { kind: 'begin', url, targets, connections: PARALLEL, zipf: ZIPF } satisfies LoadRequest;
+  await load.ask(begin);
+  return newSide(`by hand, ${count}`, count, load, pid);
 }
 
 async function start(bench: Bench, upstreamUrl: string, fleet: Fleet): Promise<void> {
@@ -63,7 +94,7 @@ async function start(bench: Bench, upstreamUrl: string, fleet: Fleet): Promise<v
   await fleet.load.ask(begin);
 }
 
-async function run({ load }: Fleet): Promise<FullLoad> {
+async function run({ load }: Side): Promise<FullLoad> {
   const found = await load.ask<FullLoad>({
     kind: 'full',
     parallel: PARALLEL,
@@ -73,16 +104,16 @@ async function run({ load }: Fleet): Promise<FullLoad> {
   return found;
 }
 
-async function warmUp(fleet: Fleet): Promise<void> {
-  for (let done = 0; done < WARM_UP_TURNS * scale; ) done += (await run(fleet)).done;
+async function warmUp(side: Side): Promise<void> {
+  for (let done = 0; done < WARM_UP_TURNS * scale; ) done += (await run(side)).done;
 }
 
-async function phase(fleet: Fleet): Promise<void> {
-  const before = cpuMicrosOf(fleet.pid);
-  const { done, perSecond } = await run(fleet);
-  fleet.rates.push(perSecond);
-  fleet.cpuMicros.push((cpuMicrosOf(fleet.pid) - before) / done);
-  fleet.residentBytes.push(residentBytesOf(fleet.pid));
+async function phase(side: Side): Promise<void> {
+  const before = cpuMicrosOf(side.pid);
+  const { done, perSecond } = await run(side);
+  side.rates.push(perSecond);
+  side.cpuMicros.push((cpuMicrosOf(side.pid) - before) / done);
+  side.residentBytes.push(residentBytesOf(side.pid));
 }
 
 await runBench(async (bench) => {
@@ -98,40 +129,49 @@ await runBench(async (bench) => {
       await start(bench, upstreamUrl, fleet);
     }
   }
-  for (const fleet of fleets) {
-    progress(`warming up: ${fleet.count} tenants`);
-    await warmUp(fleet);
-  }
-  for (let round = 1; round <= ROUNDS; round += 1) {
-    for (const fleet of round % 2 === 1 ? fleets : fleets.toReversed()) {
-      progress(`round ${round} of ${ROUNDS}: ${fleet.count} tenants`);
-      await phase(fleet);
-    }
-  }
   const [one, hundred, many] = fleets;
   if (!one || !hundred || !many) throw new Error('There are three fleets.');
-  const ratios = (of: Fleet, to: Fleet, figure: 'rates' | 'cpuMicros' | 'residentBytes' | 'startsMs') =>
-    of[figure].map((value, round) => value / (to[figure][round] ?? Number.NaN));
-  const toOne = ratios(many, one, 'rates');
-  const memory = ratios(many, hundred, 'residentBytes');
-  const starts = ratios(many, one, 'startsMs');
+  const bareOne = await startBare(bench, upstreamUrl, 1);
+  const bareMany = await startBare(bench, upstreamUrl, many.count);
+  const sides: Side[] = [...fleets, bareOne, bareMany];
+  for (const side of sides) {
+    progress(`warming up: ${side.name}`);
+    await warmUp(side);
+  }
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    for (const side of round % 2 === 1 ? sides : sides.toReversed()) {
+      progress(`round ${round} of ${ROUNDS}: ${side.name}`);
+      await phase(side);
+    }
+  }
+  const ratios = (of: readonly number[], to: readonly number[]): number[] =>
+    of.map((value, round) => value / (to[round] ?? Number.NaN));
+  const toOne = ratios(many.rates, one.rates);
+  const bareToOne = ratios(bareMany.rates, bareOne.rates);
+  const memory = ratios(many.residentBytes, hundred.residentBytes);
+  const starts = ratios(many.startsMs, one.startsMs);
+  const rowOf = (side: Side, first: Side, startsMs: readonly number[] | null): string[] => [
+    side.name,
+    formatSpread(spreadOf(side.rates), 0),
+    side === first ? '' : formatSpread(spreadOf(ratios(side.rates, first.rates))),
+    formatSpread(spreadOf(side.cpuMicros.map((micros) => micros / 1000))),
+    formatSpread(spreadOf(side.residentBytes.map((bytes) => bytes / 1e6)), 0),
+    startsMs ? formatSpread(spreadOf(startsMs), 0) : '',
+  ];
 
   publish({
     name: 'tenants',
     title: `${fleets.map(({ count }) => count).join(', ')} tenants`,
     about:
       `Whom a turn belongs to is chosen by Zipf's law; at most ${OPEN_MAX} files are open. ${PARALLEL} callers that do not pause, ` +
-      `each turn a new conversation. Median and, in brackets, the range over ${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s, and over ` +
+      'each turn a new conversation; by hand the same. Median and, in brackets, the range over ' +
+      `${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s, and over ` +
       `${STARTS} starts, from the start of the process to its first line. Memory is resident, with the server's helpers.`,
     head: ['tenants', 'turns/s', 'rate to one', 'CPU s per 1,000 turns', 'memory, MB', 'start, ms'],
-    rows: fleets.map((fleet) => [
-      String(fleet.count),
-      formatSpread(spreadOf(fleet.rates), 0),
-      fleet === one ? '' : formatSpread(spreadOf(ratios(fleet, one, 'rates'))),
-      formatSpread(spreadOf(fleet.cpuMicros.map((micros) => micros / 1000))),
-      formatSpread(spreadOf(fleet.residentBytes.map((bytes) => bytes / 1e6)), 0),
-      formatSpread(spreadOf(fleet.startsMs), 0),
-    ]),
+    rows: [
+      ...fleets.map((fleet) => rowOf(fleet, one, fleet.startsMs)),
+      ...[bareOne, bareMany].map((side) => rowOf(side, bareOne, null)),
+    ],
     goals: [
       {
         goal: `with ${many.count} at least 70 % of the rate of one`,
@@ -151,15 +191,16 @@ await runBench(async (bench) => {
     ],
     data: {
       rateToOne: spreadOf(toOne),
+      bareRateToOne: spreadOf(bareToOne),
       memory: spreadOf(memory),
       starts: spreadOf(starts),
-      fleets: fleets.map(({ count, rates, cpuMicros, residentBytes, startsMs }) => ({
-        count,
+      sides: sides.map(({ name, rates, cpuMicros, residentBytes }) => ({
+        name,
         rates,
         cpuMicros,
         residentBytes,
-        startsMs,
       })),
+      startsMs: fleets.map(({ count, startsMs }) => ({ count, startsMs })),
     },
   });
 });

@@ -9,7 +9,6 @@ import { startProduct } from './lib/sides.ts';
 // Do two processes do as much with a second of a processor as one? None of them is bound to a processor of its own:
 // what is compared is work for CPU time, not speed.
 
-const COUNTS = [1, 2] as const;
 const TENANTS = 20;
 const PARALLEL = 64;
 const ROUNDS = 5;
@@ -19,10 +18,17 @@ const PART_MIN = 0.9;
 const { scale } = readSettings();
 const phaseMs = Math.max(PHASE_MS * scale, 1_000);
 
-interface Side {
-  workers: number;
+/** A server under its own load. */
+interface Server {
   pid: number;
   load: Worker;
+  parallel: number;
+}
+
+interface Side {
+  name: string;
+  /** All of them are loaded at once. */
+  servers: Server[];
   rates: number[];
   perCpuSecond: number[];
 }
@@ -34,61 +40,92 @@ async function hasWorkers(): Promise<boolean> {
   return 'workers' in loadConfig({});
 }
 
-async function startSide(bench: Bench, upstreamUrl: string, workers: number): Promise<Side> {
+async function startServer(
+  bench: Bench,
+  upstreamUrl: string,
+  { folder, workers, part }: { folder: string; workers: number; part: number },
+): Promise<Server> {
   const { url, pid, admin } = await startProduct(bench, {
     cpus: null,
     upstreamUrl,
-    folder: `workers-${workers}`,
+    folder,
     env: { WORKERS: String(workers) },
   });
   const targets: ChatTarget[] = [];
-  for (let index = 0; index < TENANTS; index += 1) {
+  for (let index = 0; index < TENANTS * part; index += 1) {
     targets.push(await admin.makeChatter(`Tenant ${index}`));
   }
+  const parallel = PARALLEL * part;
   const load = bench.worker('load.ts', { cpus: null });
-  await load.ask({ kind: 'begin', url, targets, connections: PARALLEL } satisfies LoadRequest);
-  return { workers, pid, load, rates: [], perCpuSecond: [] };
+  await load.ask({ kind: 'begin', url, targets, connections: parallel } satisfies LoadRequest);
+  return { pid, load, parallel };
+}
+
+/** Turns per second, and per second of a processor. */
+async function measure(servers: readonly Server[]): Promise<{ rate: number; perCpuSecond: number }> {
+  const cpuMicros = (): number => servers.reduce((sum, { pid }) => sum + cpuMicrosOf(pid), 0);
+  const before = cpuMicros();
+  const loads = await Promise.all(
+    servers.map(({ load, parallel }) =>
+      load.ask<FullLoad>({ kind: 'full', parallel, ms: phaseMs } satisfies LoadRequest),
+    ),
+  );
+  const failed = loads.find(({ errors }) => errors > 0);
+  if (failed) throw new Error(`${failed.errors} turns failed, the first with ${failed.firstError}`);
+  const sum = (figure: 'done' | 'perSecond'): number =>
+    loads.reduce((total, load) => total + load[figure], 0);
+  return { rate: sum('perSecond'), perCpuSecond: (sum('done') * 1e6) / (cpuMicros() - before) };
 }
 
 async function main(bench: Bench): Promise<void> {
   const upstreamUrl = await bench.worker('upstream.ts', { cpus: null }).ask<string>({});
-  const sides: Side[] = [];
-  for (const count of COUNTS) {
-    progress(`starting with ${count} of them`);
-    sides.push(await startSide(bench, upstreamUrl, count));
-  }
+  const start = async (name: string, ...servers: { workers: number; part: number }[]): Promise<Side> => {
+    progress(`starting ${name}`);
+    const started: Server[] = [];
+    for (const server of servers) {
+      const folder = `${name.replaceAll(' ', '-')}-${started.length}`;
+      started.push(await startServer(bench, upstreamUrl, { folder, ...server }));
+    }
+    return { name, servers: started, rates: [], perCpuSecond: [] };
+  };
+  const one = await start('1 process', { workers: 1, part: 1 });
+  const two = await start('2 processes', { workers: 2, part: 1 });
+  // What two processes can do at most on this machine: they have nothing to do with each other.
+  const apart = await start('2 servers', { workers: 1, part: 0.5 }, { workers: 1, part: 0.5 });
+  const sides = [one, two, apart];
   // The first round warms up and is not counted.
   for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const { workers, pid, load, rates, perCpuSecond } of round % 2 === 1 ? sides : sides.toReversed()) {
-      progress(`round ${round} of ${ROUNDS}: ${workers}`);
-      const before = cpuMicrosOf(pid);
-      const request = { kind: 'full', parallel: PARALLEL, ms: phaseMs } satisfies LoadRequest;
-      const { done, perSecond, errors, firstError } = await load.ask<FullLoad>(request);
-      if (errors > 0) throw new Error(`${errors} turns failed, the first with ${firstError}`);
+    for (const { name, servers, rates, perCpuSecond } of round % 2 === 1 ? sides : sides.toReversed()) {
+      progress(`round ${round} of ${ROUNDS}: ${name}`);
+      const found = await measure(servers);
       if (round === 0) continue;
-      rates.push(perSecond);
-      perCpuSecond.push((done * 1e6) / (cpuMicrosOf(pid) - before));
+      rates.push(found.rate);
+      perCpuSecond.push(found.perCpuSecond);
     }
   }
 
-  const [one, two] = sides;
-  const ratios = (figure: 'rates' | 'perCpuSecond'): number[] =>
-    (two?.[figure] ?? []).map((value, round) => value / (one?.[figure][round] ?? Number.NaN));
-  const found = ratios('perCpuSecond');
+  const ratios = (side: Side, figure: 'rates' | 'perCpuSecond', to: Side): number[] =>
+    side[figure].map((value, round) => value / (to[figure][round] ?? Number.NaN));
+  const found = ratios(two, 'perCpuSecond', one);
+  const compared = (side: Side, to: Side): string[] =>
+    (['perCpuSecond', 'rates'] as const).map((figure) => formatSpread(spreadOf(ratios(side, figure, to))));
   publish({
     name: 'workers',
     title: 'One process and two',
     about:
       `${TENANTS} tenants, ${PARALLEL} callers that do not pause, all processes free to use every processor, the load and the ` +
-      `model too. Median and, in brackets, the range over ${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s.`,
-    head: ['WORKERS', 'turns per CPU second', 'turns/s'],
+      'model too. "2 servers" are two of one process, each with a folder, half of the tenants and half of the callers. Median ' +
+      `and, in brackets, the range over ${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s.`,
+    head: ['', 'turns per CPU second', 'turns/s'],
     rows: [
-      ...sides.map(({ workers, rates, perCpuSecond }) => [
-        String(workers),
+      ...sides.map(({ name, rates, perCpuSecond }) => [
+        name,
         formatSpread(spreadOf(perCpuSecond), 0),
         formatSpread(spreadOf(rates), 0),
       ]),
-      ['2 to 1', formatSpread(spreadOf(found)), formatSpread(spreadOf(ratios('rates')))],
+      ['2 processes to 1', ...compared(two, one)],
+      ['2 servers to 1 process', ...compared(apart, one)],
+      ['2 processes to 2 servers', ...compared(two, apart)],
     ],
     goals: [
       {
@@ -99,7 +136,7 @@ async function main(bench: Bench): Promise<void> {
     ],
     data: {
       ratio: spreadOf(found),
-      sides: sides.map(({ workers, rates, perCpuSecond }) => ({ workers, rates, perCpuSecond })),
+      sides: sides.map(({ name, rates, perCpuSecond }) => ({ name, rates, perCpuSecond })),
     },
   });
 }

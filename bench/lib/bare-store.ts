@@ -1,4 +1,4 @@
-import { fdatasync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, fdatasync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { bareTables, type Layout } from './bare-tables.ts';
@@ -50,33 +50,68 @@ export interface BareTenant {
 }
 
 export interface BareStore {
+  /** A tenant whose file stays open. */
   tenant(tenantId: string): BareTenant;
+  /** Runs work for a tenant whose file is open until it is done, at least. */
+  use<T>(tenantId: string, work: (tenant: BareTenant) => Promise<T>): Promise<T>;
   close(): void;
 }
 
-/** Opens, and where they are missing makes, the tenants' databases in a folder. */
-export function openBareStore(folder: string, layout: Layout): BareStore {
+interface Opened {
+  tenant: BareTenant;
+  holders: number;
+  close(): void;
+}
+
+/**
+ * Opens, and where they are missing makes, the tenants' databases in a folder.
+ * @param openMax so many files are open at most, but for those in use; the one that was used last is closed last
+ */
+export function openBareStore(folder: string, layout: Layout, openMax = Number.POSITIVE_INFINITY): BareStore {
   mkdirSync(folder, { recursive: true });
-  const open: Database.Database[] = [];
-  const tenants = new Map<string, BareTenant>();
-  const file = (name: string): BareFile => {
+  /** In the order in which they were used. */
+  const tenants = new Map<string, Opened>();
+  const open = (name: string): BareFile => {
     const path = join(folder, `${name}.db`);
     const db = openBareDatabase(path, layout);
-    open.push(db);
-    return { db, durable: sharedSync(`${path}-wal`) };
+    return { db, ...sharedSync(`${path}-wal`) };
   };
-  const shared = layout === 'shared' ? file('shared') : null;
+  const shared = layout === 'shared' ? open('shared') : null;
+
+  const openTenant = (tenantId: string): Opened => {
+    if (shared) return { tenant: bareTenant(shared, tenantId), holders: 0, close: () => {} };
+    const file = open(tenantId);
+    return { tenant: bareTenant(file, null), holders: 0, close: () => closeFile(file) };
+  };
+  const makeRoom = (): void => {
+    for (const [tenantId, { holders, close }] of tenants) {
+      if (tenants.size <= openMax) return;
+      if (holders > 0) continue;
+      tenants.delete(tenantId);
+      close();
+    }
+  };
+  const opened = (tenantId: string): Opened => {
+    const found = tenants.get(tenantId) ?? openTenant(tenantId);
+    tenants.delete(tenantId);
+    tenants.set(tenantId, found);
+    return found;
+  };
   return {
-    tenant(tenantId) {
-      let tenant = tenants.get(tenantId);
-      if (!tenant) {
-        tenant = shared ? bareTenant(shared, tenantId) : bareTenant(file(tenantId), null);
-        tenants.set(tenantId, tenant);
+    tenant: (tenantId) => opened(tenantId).tenant,
+    async use(tenantId, work) {
+      const found = opened(tenantId);
+      found.holders += 1;
+      makeRoom();
+      try {
+        return await work(found.tenant);
+      } finally {
+        found.holders -= 1;
       }
-      return tenant;
     },
     close() {
-      open.forEach((db) => void db.close());
+      for (const { close } of tenants.values()) close();
+      if (shared) closeFile(shared);
     },
   };
 }
@@ -99,10 +134,17 @@ export function openBareDatabase(path: string, layout: Layout): Database.Databas
 interface BareFile {
   db: Database.Database;
   durable(): Promise<void>;
+  /** When nobody waits for it any more. */
+  endSyncs(): void;
+}
+
+function closeFile({ db, endSyncs }: BareFile): void {
+  endSyncs();
+  db.close();
 }
 
 /** Turns that wait at the same time share one sync; one that is under way does not cover a commit made after it began. */
-function sharedSync(walPath: string): () => Promise<void> {
+function sharedSync(walPath: string): Pick<BareFile, 'durable' | 'endSyncs'> {
   let running: Promise<void> | null = null;
   let queued: Promise<void> | null = null;
   let file: number | null = null;
@@ -117,15 +159,21 @@ function sharedSync(walPath: string): () => Promise<void> {
     });
     return running;
   };
-  return () => {
-    if (!running) return start();
-    queued ??= running
-      .catch(() => {})
-      .then(() => {
-        queued = null;
-        return start();
-      });
-    return queued;
+  return {
+    durable() {
+      if (!running) return start();
+      queued ??= running
+        .catch(() => {})
+        .then(() => {
+          queued = null;
+          return start();
+        });
+      return queued;
+    },
+    endSyncs() {
+      if (file !== null) closeSync(file);
+      file = null;
+    },
   };
 }
 
