@@ -78,9 +78,11 @@ export interface TenantEngine {
     ...args: Parameters<TenantStore[V]>
   ): Promise<ReturnType<TenantStore[V]>>;
   /**
-   * As `run`, for upkeep: only where the file is open already, and it is closed no later for it.
+   * As `use`, for upkeep: only where the file is open already, and it is closed no later for it.
    * @returns null, with nothing done, where it is not open
    */
+  useIfOpen<T>(tenantId: string, work: (store: TenantStore) => T): Promise<T | null>;
+  /** `run` as `useIfOpen`. */
   runIfOpen<V extends LongVerb>(
     tenantId: string,
     verb: V,

@@ -410,6 +410,8 @@ export interface TenantStore {
    * summed to stays in the usage. May come back after a power cut.
    */
   pruneLogs(before: number, countMax: number): PrunedLogs;
+  /** Whether `pruneLogs` would do anything. Costs a look. */
+  hasLogsToPrune(before: number): boolean;
   /** Usage by day, oldest first: of all days, or from `since` (`YYYY-MM-DD`) on. */
   usageByDay(since?: string): UsageDay[];
   /** What this UTC month's turns have cost and hold reserved. */

@@ -56,7 +56,7 @@ export interface LogRetention {
 
 export interface LogRetentionParts extends Pick<LogRetention, 'keepDays'> {
   control: ControlPlane;
-  engine: Pick<TenantEngine, 'run' | 'runIfOpen'>;
+  engine: Pick<TenantEngine, 'run' | 'useIfOpen' | 'runIfOpen'>;
   clock: Clock;
   log: Pick<Log, 'info' | 'warn'>;
   /** Whether nobody else waits for this process, so that no pauses are needed. */
@@ -106,6 +106,9 @@ export function createLogRetention(parts: LogRetentionParts): LogRetention {
       const before = (today() - (parts.keepDays ?? 0)) * DAY_MS;
       let removed = 0;
       try {
+        // Most have nothing, which is soon told.
+        const hasSome = await engine.useIfOpen(id, (store) => store.hasLogsToPrune(before));
+        if (hasSome === false) continue;
         const end = await inSteps(
           () => engine.runIfOpen(id, 'pruneLogs', before, ROWS_AT_A_TIME),
           stopped.signal,

@@ -1,9 +1,10 @@
 import type Database from 'better-sqlite3';
 import { type CloseResult, closeDatabase, settleDatabase } from './connection.ts';
 import { type SideThread, ThreadEndedError } from './side-thread.ts';
+import type { OpenFile } from './side-thread-main.ts';
 
-/** Closes the file at `path` with its handle `db`, which nobody uses any more. Never rejects; see `closeDatabase`. */
-export type CloseAside = (path: string, db: Database.Database) => Promise<CloseResult>;
+/** Closes the file with its handle `db`, which nobody uses any more. Never rejects; see `closeDatabase`. */
+export type CloseAside = (file: OpenFile, db: Database.Database) => Promise<CloseResult>;
 
 /**
  * So many files at once are open in the thread, which each take as many descriptors as here; enough for it to have
@@ -20,24 +21,24 @@ export function closingIn(thread: SideThread): CloseAside {
   let count = 0;
   const lanes = Array.from({ length: AT_ONCE }, () => Promise.resolve());
 
-  const closeOne: CloseAside = async (path, db) => {
+  const closeOne: CloseAside = async (file, db) => {
     try {
-      await thread.ask('openToClose', path);
+      await thread.ask('openToClose', file);
     } catch {
       return closeDatabase(db);
     }
     try {
       db.close();
-      return await thread.ask('close', path);
+      return await thread.ask('close', file);
     } catch (error) {
       // With the thread its handle has gone, and the -wal stays.
-      return error instanceof ThreadEndedError ? settleHere(path) : { checkpointed: false, error };
+      return error instanceof ThreadEndedError ? settleHere(file.path) : { checkpointed: false, error };
     }
   };
 
-  return (path, db) => {
+  return (file, db) => {
     const lane = count++ % AT_ONCE;
-    const closed = (lanes[lane] ?? Promise.resolve()).then(() => closeOne(path, db));
+    const closed = (lanes[lane] ?? Promise.resolve()).then(() => closeOne(file, db));
     lanes[lane] = closed.then(() => {});
     return closed;
   };

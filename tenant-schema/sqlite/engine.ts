@@ -27,7 +27,7 @@ import {
 } from './paths.ts';
 import { LockedError, patiently, unlessLocked } from './patience.ts';
 import { Pool } from './pool.ts';
-import { createSideThread, type SideThread } from './side-thread.ts';
+import { createSideThread } from './side-thread.ts';
 import { createUpgrades } from './upgrades.ts';
 import type { SyncFile } from './wal-sync.ts';
 
@@ -133,25 +133,26 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
       died: (error) => log.warn({ err: error }, `the thread that ${what} has ended; another one takes over`),
       ...(options.startThread && { start: options.startThread }),
     });
-  // Two, since closing mostly waits for the disk, and nobody's list should along with it.
   const threads = options.usesThreads
-    ? { closing: threadFor('closes files'), verbs: threadFor('reads long lists') }
+    ? {
+        closing: threadFor('closes files'),
+        long: { reading: threadFor('reads long lists'), writing: threadFor('removes old rows') },
+      }
     : undefined;
   const openTenant = createOpener({
     ...options,
-    sideThread: threads?.verbs,
-    closeAside: threads && closingIn(threads.closing),
+    threads: threads && { ...threads, closeAside: closingIn(threads.closing) },
     isShared,
     pathOf: paths.of,
     migrations,
-    ...(threads && { onLongWal: (id: string) => void checkpointIn(threads.closing, id) }),
+    onLongWal: (id) => void checkpoint(id),
     onUsage: reportUsage,
   });
 
   /** The file stays leased meanwhile. */
-  const checkpointIn = async (thread: SideThread, id: string): Promise<void> => {
+  const checkpoint = async (id: string): Promise<void> => {
     try {
-      await pool.useIfOpen(id, () => thread.ask('checkpoint', paths.of(id)), isDamage);
+      await pool.useIfOpen(id, (tenant) => tenant.checkpoint(), isDamage);
     } catch (error) {
       log.warn({ tenant_id: id, err: error }, 'the -wal of a tenant could not be moved into its file');
     }
@@ -290,6 +291,14 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
     run: (id, verb, ...args) => withOpen(id, (tenant) => tenant.run(verb, args)),
 
+    async useIfOpen(id, work) {
+      try {
+        return await pool.useIfOpen(id, (tenant) => tenant.use(work), isDamage);
+      } catch (error) {
+        throw translate(error);
+      }
+    },
+
     async runIfOpen(id, verb, ...args) {
       try {
         return await pool.useIfOpen(id, (tenant) => tenant.run(verb, args), isDamage);
@@ -411,7 +420,10 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     close: async () => {
       clearInterval(sweeper);
       await Promise.all([pool.close(), copies.close(), imports.close(), closed.close()]);
-      await Promise.all([threads?.closing.end(), threads?.verbs.end()]);
+      if (threads) {
+        const { closing, long } = threads;
+        await Promise.all([closing, long.reading, long.writing].map((thread) => thread.end()));
+      }
       await settled();
       if (folderOwner) return;
       // Of files on which a job was ended.

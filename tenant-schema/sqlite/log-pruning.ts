@@ -4,7 +4,7 @@ import type { TenantStore } from '../store.ts';
 import type { StoreContext } from './handle.ts';
 import { turnContents, turns } from './tables.ts';
 
-export type PruningVerbs = Pick<TenantStore, 'pruneLogs'>;
+export type PruningVerbs = Pick<TenantStore, 'pruneLogs' | 'hasLogsToPrune'>;
 
 /** Of what was said, so much is removed at a time, or one row's: SQLite visits each page that it frees. */
 const CONTENT_BYTES_MAX = 1024 * 1024;
@@ -62,11 +62,15 @@ export function pruningVerbs(context: StoreContext): PruningVerbs {
   const hasSparePages = (): boolean =>
     pragma('auto_vacuum') === INCREMENTAL && Number(pragma('freelist_count')) > 0;
 
+  const hasRows = (end: string): boolean => oldest().get({ end, limit: 1 }) !== undefined;
+
   return {
+    hasLogsToPrune: (before) => hasRows(firstIdAt(before)) || hasSparePages(),
+
     pruneLogs(before, countMax) {
       const end = firstIdAt(before);
       // Nothing is written to a file that has nothing to give.
-      if (oldest().get({ end, limit: 1 }) !== undefined) {
+      if (hasRows(end)) {
         const { removed, isMore } = removeRows(end, countMax);
         return { removed, isMore: isMore || hasSparePages() };
       }

@@ -2,17 +2,19 @@ import { lstatSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import type { LongVerb } from '../engine.ts';
 import type { TenantStore, UsageDay } from '../store.ts';
+import { watchWal } from './checkpoints.ts';
 import type { CloseAside } from './close-aside.ts';
 import { type CloseResult, closeDatabase, openDatabase } from './connection.ts';
 import type { EngineOptions } from './engine.ts';
+import { isDamage } from './errors.ts';
 import { type ContextParts, createContext } from './handle.ts';
 import { requireLatest, requireOurs } from './known-schema.ts';
 import type { Migrations } from './migrator.ts';
 import { standsAlone } from './paths.ts';
 import { SHARED_BUSY_MS } from './patience.ts';
 import type { Pooled } from './pool.ts';
-import { type LongResult, runningIn } from './run-aside.ts';
-import { type SideThread, ThreadEndedError } from './side-thread.ts';
+import { isLeftUndone, type LongResult, type LongThreads, runningIn } from './run-aside.ts';
+import type { SideThread } from './side-thread.ts';
 import { StatementRecipes } from './statements.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 import { type SyncFile, WalSync, type WalSyncError } from './wal-sync.ts';
@@ -29,14 +31,17 @@ export interface OpenParts
   storageBytesMaxOf?: ((tenantId: string) => number | null) | undefined;
   /** Whether other processes of the server use the file too. */
   isShared: boolean;
-  /** Does beside the event loop what may take long. */
-  sideThread?: SideThread | undefined;
-  /** Closes files beside the event loop. */
-  closeAside?: CloseAside | undefined;
-  /**
-   * Told of a file whose `-wal` is worth a checkpoint, where that is made beside the event loop; SQLite makes it only when
-   * it gets much longer. Must not throw.
-   */
+  /** Work beside the event loop. Default: all is done on it. */
+  threads?:
+    | {
+        /** Closes files, and makes their checkpoints. */
+        closing: SideThread;
+        closeAside: CloseAside;
+        /** Verbs that may take long. */
+        long: LongThreads;
+      }
+    | undefined;
+  /** Told of a file that is worth a checkpoint, where there are threads. Must not throw. */
   onLongWal?: ((tenantId: string) => void) | undefined;
   /** Must not throw. */
   onUsage(tenantId: string, usage: UsageDay): void;
@@ -53,14 +58,13 @@ export interface OpenTenant extends Pooled {
   run<V extends LongVerb>(verb: V, args: Parameters<TenantStore[V]>): LongResult<V> | Promise<LongResult<V>>;
   /** How many transactions that may write were committed through it. */
   commits(): number;
+  /** Moves its `-wal` into the main file, beside the event loop. One at a time. Does nothing without a thread. */
+  checkpoint(): Promise<void>;
 }
-
-/** After so many commits a checkpoint is made: some 700 pages, at two commits and thirteen pages a turn. */
-const COMMITS_BEFORE_CHECKPOINT = 100;
 
 /** Opens tenants' files for the pool. */
 export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant {
-  const { log, sideThread, closeAside } = parts;
+  const { log, threads } = parts;
   /**
    * Tenants of whose `-wal` a sync has failed. The system takes what it could not write for written, and the next sync
    * for a success. All is in the main file by a new write, and that one synced, before such a file is used again.
@@ -80,7 +84,9 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
   return (id) => {
     const path = parts.pathOf(id);
     // SQLite follows links; a file of ours is never one.
-    if (!lstatSync(path).isFile()) throw new Error(`${path} is not a regular file.`);
+    const found = lstatSync(path);
+    if (!found.isFile()) throw new Error(`${path} is not a regular file.`);
+    const file = { path, device: found.dev, inode: found.ino };
     const walPath = `${path}-wal`;
     const db = openDatabase(path, {
       mustExist: true,
@@ -109,7 +115,7 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
       const context = createContext(db, {
         ...parts,
         walPath,
-        checkpointsAside: parts.onLongWal !== undefined,
+        checkpointsAside: threads !== undefined,
         recipes,
         storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
         onUsage: (usage) => parts.onUsage(id, usage),
@@ -124,12 +130,11 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         if (mayHaveRead && hasForeign()) sync?.promise();
         return sync?.settled() ?? null;
       };
-      const aside = sideThread && runningIn(sideThread, path, parts.clock);
-      let commitsAtCheckpoint = 0;
+      const aside = threads && runningIn(threads.long, file, parts.clock);
+      const isWalLong = watchWal(db, context.commits);
+      let isCheckpointing = false;
       const checkpointIfDue = (): void => {
-        if (context.commits() - commitsAtCheckpoint < COMMITS_BEFORE_CHECKPOINT) return;
-        commitsAtCheckpoint = context.commits();
-        parts.onLongWal?.(id);
+        if (threads && !isCheckpointing && isWalLong()) parts.onLongWal?.(id);
       };
       const tenant: OpenTenant = {
         use(work) {
@@ -146,21 +151,41 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
           const here = () => tenant.use((open) => Reflect.apply(open[verb], open, args));
           if (!aside) return here();
           sync?.requireTrust();
-          return settleAfter(aside.run(verb, args), () => settle(true)).catch((error: unknown) => {
-            if (error instanceof ThreadEndedError) return here();
-            throw error;
-          });
+          return settleAfter(aside.run(verb, args), () => settle(true)).then(
+            (result) => {
+              // Whatever it wrote, nobody here has counted it.
+              if (verb === 'pruneLogs' && !isCheckpointing) parts.onLongWal?.(id);
+              return result;
+            },
+            (error: unknown) => {
+              if (isLeftUndone(error)) return here();
+              throw error;
+            },
+          );
         },
         commits: context.commits,
+        async checkpoint() {
+          if (!threads || isCheckpointing) return;
+          isCheckpointing = true;
+          try {
+            await threads.closing.ask('checkpoint', file);
+          } catch (error) {
+            // It may have been the only one to hear that the disk does not take what was written.
+            if (isDamage(error)) distrusted.add(id);
+            if (!isLeftUndone(error)) throw error;
+          } finally {
+            isCheckpointing = false;
+          }
+        },
         close() {
           sync?.close();
           closed(id, closeDatabase(db));
         },
         closeAside:
-          closeAside &&
+          threads &&
           (async () => {
             sync?.close();
-            closed(id, await closeAside(path, db));
+            closed(id, await threads.closeAside(file, db));
           }),
       };
       return tenant;

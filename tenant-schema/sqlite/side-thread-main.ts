@@ -1,9 +1,11 @@
+import { lstatSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { LongVerb } from '../engine.ts';
 import { Fault, type FaultCode, type FaultDetails } from '../fault.ts';
 import { createIds } from '../ids.ts';
+import { checkpointAll, type WalState } from './checkpoints.ts';
 import { type CloseResult, closeDatabase, openDatabase } from './connection.ts';
 import { createContext } from './handle.ts';
 import { StatementRecipes } from './statements.ts';
@@ -11,38 +13,51 @@ import { createStore } from './store.ts';
 
 // The thread's own side (see `side-thread.ts`). It does one step after the other.
 
-/** Another process of the server may be writing to the file; nobody waits for this thread but who asked. */
-const BUSY_MS = 5_000;
+/** The file could not be opened here, or is not the one that was meant: nothing was done. */
+class NotOpenedError extends Error {}
 
 const closing = new Map<string, Database.Database>();
 const ids = createIds(systemClock);
 const recipes = new StatementRecipes();
 
-/** How often a checkpoint is begun anew for what was committed while it was made. */
-const CHECKPOINT_ROUNDS = 3;
+/** A file that is open elsewhere in this process, where it was looked at, and what it was then. */
+export interface OpenFile {
+  path: string;
+  device: number;
+  inode: number;
+}
 
-/** Opens a file that somebody in this process has open, or is about to close. */
-function join(path: string): Database.Database {
-  const db = new Database(path, { fileMustExist: true, timeout: 0 });
+/** Opens the file once more. Its first read takes the lock that tells SQLite of this connection. */
+function join({ path, device, inode }: OpenFile, open: () => Database.Database): Database.Database {
+  let db: Database.Database | undefined;
   try {
-    db.pragma('synchronous = NORMAL');
-    // Only a first read takes the lock that tells SQLite of this connection.
+    const { dev, ino } = lstatSync(path);
+    // Not to be opened: the -wal beside it is that of the file that has no name any more.
+    if (dev !== device || ino !== inode) throw new Error('It is another file than the one that is open.');
+    db = open();
     db.prepare('SELECT count(*) FROM sqlite_schema').get();
     return db;
   } catch (error) {
-    db.close();
-    throw error;
+    db?.close();
+    throw new NotOpenedError(`${path}: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** For a checkpoint, which waits for nobody. */
+function joinForCheckpoint(file: OpenFile): Database.Database {
+  const db = join(file, () => new Database(file.path, { fileMustExist: true, timeout: 0 }));
+  db.pragma('synchronous = NORMAL');
+  return db;
 }
 
 /** What the thread can be asked to do. */
 export const STEPS = {
   /** Opens a file that is about to be closed everywhere else. */
-  openToClose(path: string): void {
-    closing.set(path, join(path));
+  openToClose(file: OpenFile): void {
+    closing.set(file.path, joinForCheckpoint(file));
   },
 
-  close(path: string): CloseResult {
+  close({ path }: OpenFile): CloseResult {
     const db = closing.get(path);
     if (!db) throw new Error(`${path} is not open.`);
     closing.delete(path);
@@ -51,28 +66,23 @@ export const STEPS = {
     return { checkpointed };
   },
 
-  /**
-   * Moves what is in the `-wal` into the main file. SQLite begins the `-wal` anew with the next commit after all of it was,
-   * so that what is committed meanwhile is moved too, which is less each time.
-   */
-  checkpoint(path: string): void {
-    const db = join(path);
+  /** Moves what is in the `-wal` into the main file. */
+  checkpoint(file: OpenFile): void {
+    const db = joinForCheckpoint(file);
     try {
-      const move = db.prepare<[], { log: number; checkpointed: number }>('PRAGMA wal_checkpoint(PASSIVE)');
-      for (let round = 0; round < CHECKPOINT_ROUNDS; round += 1) {
-        const moved = move.get();
-        if (moved?.log === moved?.checkpointed) break;
-      }
+      const move = db.prepare<[], WalState>('PRAGMA wal_checkpoint(PASSIVE)');
+      checkpointAll(() => move.get());
     } finally {
       db.close();
     }
   },
 
-  /** Runs one verb on a file that is open elsewhere in this process, where it was looked at. */
-  run({ path, verb, args, now }: { path: string; verb: LongVerb; args: unknown[]; now: number }): unknown {
-    const db = openDatabase(path, { mustExist: true, synchronous: 'NORMAL' });
+  /** Runs one verb. */
+  run({ verb, args, now, ...file }: OpenFile & { verb: LongVerb; args: unknown[]; now: number }): unknown {
+    const db = join(file, () => openDatabase(file.path, { mustExist: true, synchronous: 'NORMAL' }));
     try {
-      db.pragma(`busy_timeout = ${BUSY_MS}`);
+      // Made by another thread, which may wait for the disk.
+      db.pragma('wal_autocheckpoint = 0');
       const clock = { now: () => now, monotonic: systemClock.monotonic };
       const store = createStore(createContext(db, { clock, ids, runId: '', recipes }));
       return Reflect.apply(store[verb], store, args);
@@ -86,24 +96,34 @@ export type StepInput<N extends StepName> = Parameters<(typeof STEPS)[N]>[0];
 export type StepResult<N extends StepName> = ReturnType<(typeof STEPS)[N]>;
 
 export interface StepRequest {
+  id: number;
   name: StepName;
   input: unknown;
 }
 
 /** An error is no error of its kind any more on the other side of a message: it is told in parts. */
-export type StepReply =
-  | { result: unknown }
-  | { error: { message: string; sqlite?: string; fault?: { code: FaultCode; details: FaultDetails } } };
+export interface StepError {
+  message: string;
+  stack: string | undefined;
+  notOpened?: boolean;
+  sqlite?: string;
+  fault?: { code: FaultCode; details: FaultDetails };
+}
 
-function answer({ name, input }: StepRequest): StepReply {
+export type StepReply = { id: number } & ({ result: unknown } | { error: StepError });
+
+function answer({ id, name, input }: StepRequest): StepReply {
   try {
     const step = STEPS[name] as (input: unknown) => unknown;
-    return { result: step(input) };
+    return { id, result: step(input) };
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
     return {
+      id,
       error: {
         message,
+        stack,
+        ...(error instanceof NotOpenedError && { notOpened: true }),
         ...(error instanceof Database.SqliteError && { sqlite: error.code }),
         ...(error instanceof Fault && { fault: { code: error.code, details: error.details } }),
       },

@@ -3,7 +3,14 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { Fault } from '../fault.ts';
-import type { StepInput, StepName, StepReply, StepRequest, StepResult } from './side-thread-main.ts';
+import type {
+  StepError,
+  StepInput,
+  StepName,
+  StepReply,
+  StepRequest,
+  StepResult,
+} from './side-thread-main.ts';
 
 /**
  * Works on tenants' files beside the event loop: for some milliseconds each, where to tell another process would cost as
@@ -12,8 +19,8 @@ import type { StepInput, StepName, StepReply, StepRequest, StepResult } from './
 export interface SideThread {
   /**
    * Has one thing done, after what was asked for before.
-   * @throws ThreadEndedError where the thread ended first; else what the step threw: a fault, SQLite's error, or a plain
-   *   error
+   * @throws ThreadEndedError where the thread ended first; NotOpenedThereError; else what the step threw: a fault,
+   *   SQLite's error, or a plain error
    */
   ask<N extends StepName>(name: N, input: StepInput<N>): Promise<StepResult<N>>;
   /** Ends the thread with what it does. */
@@ -28,6 +35,11 @@ export class ThreadEndedError extends Error {
   }
 }
 
+/** The thread could not open the file, for want of descriptors say, or found another one there: it has done nothing. */
+export class NotOpenedThereError extends Error {
+  override readonly name = 'NotOpenedThereError';
+}
+
 export interface SideThreadOptions {
   /** Told of a thread that has ended by itself; another one is started with the next step. */
   died?(error: unknown): void;
@@ -37,43 +49,60 @@ export interface SideThreadOptions {
 
 interface Running {
   worker: Worker;
-  /** In the order in which they are answered. */
-  waiting: { answered(reply: StepReply): void; died(error: ThreadEndedError): void }[];
+  /** Who waits for the answer of which number. */
+  waiting: Map<number, { answered(reply: StepReply): void; died(error: ThreadEndedError): void }>;
 }
 
 /** The thread begins with the first step. */
 export function createSideThread({ died, start = startThread }: SideThreadOptions = {}): SideThread {
   let thread: Running | null = null;
   let isEnding = false;
+  let asked = 0;
 
   const begin = (): Running => {
-    const begun: Running = { worker: start(), waiting: [] };
+    const begun: Running = { worker: start(), waiting: new Map() };
+    const { worker, waiting } = begun;
     let why: unknown;
-    begun.worker.on('message', (reply: StepReply) => {
-      begun.waiting.shift()?.answered(reply);
+    worker.on('message', (reply: StepReply) => {
+      waiting.get(reply.id)?.answered(reply);
+      waiting.delete(reply.id);
       // An idle thread keeps nothing alive.
-      if (begun.waiting.length === 0) begun.worker.unref();
+      if (waiting.size === 0) worker.unref();
     });
-    begun.worker.on('error', (error) => {
+    worker.on('error', (error) => {
       why = error;
     });
+    // An answer that cannot be read: who waits for it is told by the end.
+    worker.on('messageerror', () => void worker.terminate());
     // Not before: only now its handles are closed too, and whoever asks meanwhile is in the same list.
-    begun.worker.on('exit', () => {
+    worker.on('exit', () => {
       thread = null;
       const error = new ThreadEndedError(why);
       if (!isEnding) died?.(why ?? error);
-      for (const each of begun.waiting.splice(0)) each.died(error);
+      for (const each of waiting.values()) each.died(error);
+      waiting.clear();
     });
     return begun;
   };
 
+  /** @throws ThreadEndedError where the system gives no thread */
+  const running = (): Running => {
+    try {
+      thread ??= begin();
+      return thread;
+    } catch (error) {
+      throw new ThreadEndedError(error);
+    }
+  };
+
   return {
     async ask<N extends StepName>(name: N, input: StepInput<N>) {
+      const { worker, waiting } = running();
+      const id = asked++;
       const reply = await new Promise<StepReply>((answered, rejected) => {
-        thread ??= begin();
-        thread.worker.ref();
-        thread.worker.postMessage({ name, input } satisfies StepRequest);
-        thread.waiting.push({ answered, died: rejected });
+        worker.ref();
+        worker.postMessage({ id, name, input } satisfies StepRequest);
+        waiting.set(id, { answered, died: rejected });
       });
       if ('error' in reply) throw errorOf(reply.error);
       // The thread answers each step with its result.
@@ -88,9 +117,11 @@ export function createSideThread({ died, start = startThread }: SideThreadOption
   };
 }
 
-function errorOf({ message, sqlite, fault }: Extract<StepReply, { error: unknown }>['error']): Error {
+function errorOf({ message, stack, notOpened, sqlite, fault }: StepError): Error {
   if (fault) return new Fault(fault.code, message, { details: fault.details });
-  return sqlite === undefined ? new Error(message) : new Database.SqliteError(message, sqlite);
+  if (notOpened) return new NotOpenedThereError(message);
+  if (sqlite !== undefined) return new Database.SqliteError(message, sqlite);
+  return Object.assign(new Error(message), { stack });
 }
 
 /** The thread's own program. */

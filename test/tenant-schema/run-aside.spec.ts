@@ -1,6 +1,10 @@
-import { lstatSync } from 'node:fs';
+import { lstatSync, renameSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import Database from 'better-sqlite3';
 import { expect } from 'chai';
+import fc from 'fast-check';
+import { checkpointAll, type WalState } from '../../tenant-schema/sqlite/checkpoints.ts';
 import { startThread } from '../../tenant-schema/sqlite/side-thread.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { faultOf } from '../support/faults.ts';
@@ -25,12 +29,13 @@ describe('what may take long on a tenant’s file', () => {
       const config = store.createConfig(configContent({ name: world.ids() }));
       for (let index = 0; index < count; index += 1) chat(store, config.id, 'a question', 'an answer');
     });
-  /** A thread that fails at the steps that `fails` says, and does nothing at the others. */
-  const failing = (fails: string) => () =>
+  /** A thread that ends with the first step. */
+  const endingThread = (): Worker =>
     new Worker(
-      `const { parentPort } = require('node:worker_threads');
-       parentPort.on('message', ({ name }) => { ${fails}; parentPort.postMessage({ result: undefined }); });`,
-      { eval: true },
+      "require('node:worker_threads').parentPort.on('message', () => { throw new Error('full'); })",
+      {
+        eval: true,
+      },
     );
 
   it('is answered beside the event loop as on it', async () => {
@@ -133,15 +138,66 @@ describe('what may take long on a tenant’s file', () => {
     await writing;
   });
 
-  it('is done on the event loop where the thread ends first', async () => {
-    const starts = [failing("throw new Error('full')"), startThread];
+  it('is done by another thread where one ends first, with those who wait for it', async () => {
+    const starts = [endingThread];
     await start({ startThread: () => (starts.shift() ?? startThread)() });
+    await turns(3);
+    world.clock.advance(DAY_MS);
+    const removing = world.engine.run(id, 'pruneLogs', world.clock.ms, 2);
+    const seen = use((store) => store.listLogs({}, page).data.length);
+    expect(await removing).to.include({ removed: 2 });
+    expect(await seen).to.equal(1);
+    expect(world.warnings).to.have.length(1);
+  });
+
+  it('is done on the event loop where there is no thread', async () => {
+    let threads = 0;
+    await start({
+      startThread: () => {
+        threads += 1;
+        if (threads > 2) throw new Error('ERR_WORKER_INIT_FAILED');
+        return endingThread();
+      },
+    });
     await turns(2);
     expect((await world.engine.run(id, 'listLogs', {}, page)).data).to.have.length(2);
-    expect(world.warnings).to.have.length(1);
+    expect((await world.engine.run(id, 'listLogs', {}, page)).data).to.have.length(2);
     world.clock.advance(DAY_MS);
     expect(await world.engine.run(id, 'pruneLogs', world.clock.ms, 10)).to.include({ removed: 2 });
     await turns(1);
+  });
+
+  it('is read from the file that is open, whatever lies in its place by now', async () => {
+    await start();
+    await turns(1);
+    const other = await world.tenant('Other');
+    await world.engine.use(other, (store) => store.createConfig(configContent()));
+    await world.engine.quiesce(other);
+    // What nobody should do, while it is open.
+    renameSync(fileOf(world, other), fileOf(world, id));
+    expect((await world.engine.run(id, 'listLogs', {}, page)).data).to.have.length(1);
+    expect(world.warnings).to.deep.equal([]);
+  });
+
+  it('keeps no other tenant’s lists waiting while another program holds a lock', async () => {
+    await start();
+    await turns(1);
+    const other = await world.tenant();
+    world.clock.advance(DAY_MS);
+    const program = new Database(fileOf(world, id), { timeout: 0 });
+    program.exec('BEGIN IMMEDIATE');
+    let isRefused = false;
+    const removing = faultOf(() => world.engine.run(id, 'pruneLogs', world.clock.ms, 10)).then((fault) => {
+      isRefused = true;
+      return fault.code;
+    });
+    // The thread is there, and waits for the lock.
+    await world.engine.run(other, 'listLogs', {}, page);
+    expect(isRefused).to.equal(false);
+    expect(await removing).to.equal('overloaded');
+    program.exec('ROLLBACK');
+    program.close();
+    expect(await world.engine.run(id, 'pruneLogs', world.clock.ms, 10)).to.include({ removed: 1 });
   });
 });
 
@@ -160,14 +216,18 @@ describe('the -wal of a file that is written all the time', () => {
   it('is moved into it beside the event loop, and begun anew', async () => {
     await start();
     const atFirst = sizeOf();
-    for (let count = 0; count < 100; count += 1) await write();
+    const writeUntil = async (seen: () => boolean): Promise<void> => {
+      while (!seen()) await write();
+    };
+    await writeUntil(() => world.engine.stats().leased > 0);
     expect(sizeOf(), 'not at a commit').to.equal(atFirst);
-    await until(() => sizeOf() > atFirst);
-    // The file is leased until that is over.
-    await until(() => world.engine.stats().leased === 0);
     const longest = sizeOf('-wal');
-    for (let count = 0; count < 99; count += 1) await write();
-    expect(sizeOf('-wal')).to.be.at.most(longest * 1.5);
+    await until(() => world.engine.stats().leased === 0);
+    expect(sizeOf()).to.be.greaterThan(atFirst);
+    await write();
+    expect(await world.engine.use(id, (store) => store.usedBytes())).to.be.greaterThan(atFirst);
+    for (let count = 0; count < 50; count += 1) await write();
+    expect(sizeOf('-wal'), 'begun anew').to.equal(longest);
     expect(world.engine.stats()).to.include({ open: 1, misses: 1 });
   });
 
@@ -177,15 +237,61 @@ describe('the -wal of a file that is written all the time', () => {
         new Worker(
           `const { parentPort } = require('node:worker_threads');
            const error = { message: 'disk I/O error', sqlite: 'SQLITE_IOERR_FSYNC' };
-           parentPort.on('message', () => parentPort.postMessage({ error }));`,
+           parentPort.on('message', ({ id }) => parentPort.postMessage({ id, error }));`,
           { eval: true },
         ),
     });
-    for (let count = 0; count < 100; count += 1) await write();
-    await until(() => world.warnings.length > 0);
+    let count = 0;
+    for (; world.warnings.length === 0; count += 1) {
+      await write();
+      await setImmediate();
+    }
     expect(world.warnings[0]).to.have.nested.property('err.code', 'SQLITE_IOERR_FSYNC');
-    await write();
-    const { data } = await world.engine.use(id, (store) => store.listConfigs({ limit: 200, cursor: null }));
-    expect(data).to.have.length(101);
+    const { data } = await world.engine.use(id, (store) => store.listConfigs({ limit: 1000, cursor: null }));
+    expect(data).to.have.length(count);
+  });
+});
+
+describe('a checkpoint beside those who commit', () => {
+  /** A -wal to which so many pages are added while each of its checkpoints is made. */
+  const walOf = (added: readonly number[]) => {
+    let log = 1000;
+    let rounds = 0;
+    return {
+      move: (): WalState => {
+        const seen = log;
+        log += added[rounds] ?? 0;
+        rounds += 1;
+        return { busy: 0, log: seen, checkpointed: seen };
+      },
+      rounds: () => rounds,
+    };
+  };
+
+  it('is made again for what came meanwhile, until one finds nothing new', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 50 }), { maxLength: 3 }), (added) => {
+        const wal = walOf(added);
+        checkpointAll(wal.move);
+        expect(wal.rounds()).to.equal(added.length + 2);
+      }),
+    );
+  });
+
+  it('ends where commits never do, where somebody reads what is older, and where another makes one', () => {
+    const endless = walOf(Array.from({ length: 100 }, () => 10));
+    checkpointAll(endless.move);
+    expect(endless.rounds()).to.equal(5);
+    for (const state of [
+      { busy: 0, log: 9, checkpointed: 5 },
+      { busy: 1, log: -1, checkpointed: -1 },
+    ]) {
+      let rounds = 0;
+      checkpointAll(() => {
+        rounds += 1;
+        return state;
+      });
+      expect(rounds).to.equal(1);
+    }
   });
 });

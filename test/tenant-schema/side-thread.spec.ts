@@ -1,15 +1,25 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { type CloseAside, closingIn } from '../../tenant-schema/sqlite/close-aside.ts';
-import { openDatabase } from '../../tenant-schema/sqlite/connection.ts';
+import { type CloseResult, openDatabase } from '../../tenant-schema/sqlite/connection.ts';
 import { createSideThread, type SideThread, startThread } from '../../tenant-schema/sqlite/side-thread.ts';
+import type { OpenFile } from '../../tenant-schema/sqlite/side-thread-main.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { configContent, startEngine, type TestEngine, temporaryFolder } from '../support/tenants.ts';
+
+/** What a descriptor of this process is of; nothing where a thread has closed it in the meantime. */
+function targetOf(descriptor: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${descriptor}`);
+  } catch {
+    return '';
+  }
+}
 
 describe('a file that is closed beside the event loop', () => {
   let folder: ReturnType<typeof temporaryFolder>;
@@ -33,6 +43,11 @@ describe('a file that is closed beside the event loop', () => {
     db.exec('CREATE TABLE IF NOT EXISTS notes (text TEXT); INSERT INTO notes VALUES (1)');
     return db;
   };
+  const fileAt = (file: string): OpenFile => {
+    const { dev, ino } = lstatSync(file);
+    return { path: file, device: dev, inode: ino };
+  };
+  const closeAside = (db: Database.Database, file = path): Promise<CloseResult> => close(fileAt(file), db);
   const hasWal = (): boolean => existsSync(`${path}-wal`);
   const noteCount = (): unknown => {
     const db = new Database(path, { fileMustExist: true });
@@ -57,7 +72,7 @@ describe('a file that is closed beside the event loop', () => {
     whenClosed(db, () => {
       hadWal = hasWal();
     });
-    expect(await close(path, db)).to.deep.equal({ checkpointed: true });
+    expect(await closeAside(db)).to.deep.equal({ checkpointed: true });
     expect({ hadWal, isOpen: db.open }).to.deep.equal({ hadWal: true, isOpen: false });
     expect(readdirSync(folder.path)).to.deep.equal(['a.db']);
     expect(noteCount()).to.equal(1);
@@ -66,7 +81,7 @@ describe('a file that is closed beside the event loop', () => {
   /** Twenty files at once. */
   const closeMany = async (): Promise<void> => {
     const paths = Array.from({ length: 20 }, (_, index) => join(folder.path, `${index}.db`));
-    const results = await Promise.all(paths.map((each) => close(each, open(each))));
+    const results = await Promise.all(paths.map((each) => closeAside(open(each), each)));
     expect(results).to.deep.equal(paths.map(() => ({ checkpointed: true })));
     expect(readdirSync(folder.path)).to.have.length(20);
   };
@@ -75,16 +90,18 @@ describe('a file that is closed beside the event loop', () => {
 
   it('is closed here where the thread cannot open it', async () => {
     const db = open();
-    expect(await close(join(folder.path, 'missing.db'), db)).to.deep.equal({ checkpointed: true });
+    expect(await close({ ...fileAt(path), path: join(folder.path, 'missing.db') }, db)).to.deep.equal({
+      checkpointed: true,
+    });
     expect({ isOpen: db.open, hasWal: hasWal() }).to.deep.equal({ isOpen: false, hasWal: false });
   });
 
   it('is closed here where the thread ends before it has opened it', async () => {
-    const closing = close(path, open());
+    const closing = closeAside(open());
     await thread.end();
     expect(await closing).to.deep.equal({ checkpointed: true });
     expect(hasWal()).to.equal(false);
-    expect(await close(path, open()), 'another thread takes the next one').to.deep.equal({
+    expect(await closeAside(open()), 'another thread takes the next one').to.deep.equal({
       checkpointed: true,
     });
     expect(noteCount()).to.equal(2);
@@ -93,7 +110,7 @@ describe('a file that is closed beside the event loop', () => {
   it('is settled here where the thread ends before it has closed it', async () => {
     const db = open();
     whenClosed(db, () => void thread.end());
-    expect(await close(path, db)).to.deep.equal({ checkpointed: true });
+    expect(await closeAside(db)).to.deep.equal({ checkpointed: true });
     expect(hasWal()).to.equal(false);
     expect(noteCount()).to.equal(1);
   });
@@ -118,10 +135,9 @@ describe('a file that is closed beside the event loop', () => {
       await closeMany();
       await closeMany();
       expect(deaths.map(String)).to.deep.equal(['Error: full']);
-      const held = readdirSync('/proc/self/fd').filter((descriptor) => {
-        const link = `/proc/self/fd/${descriptor}`;
-        return existsSync(link) && readlinkSync(link).startsWith(folder.path);
-      });
+      const held = readdirSync('/proc/self/fd').filter((descriptor) =>
+        targetOf(descriptor).startsWith(folder.path),
+      );
       expect(held).to.deep.equal([]);
     });
 
@@ -129,9 +145,9 @@ describe('a file that is closed beside the event loop', () => {
       failingOnce(`
         const { parentPort } = require('node:worker_threads');
         const error = { message: 'disk I/O error', sqlite: 'SQLITE_IOERR_FSYNC' };
-        parentPort.on('message', ({ name }) => parentPort.postMessage(name === 'close' ? { error } : { result: undefined }));
+        parentPort.on('message', ({ id, name }) => parentPort.postMessage(name === 'close' ? { id, error } : { id, result: undefined }));
       `);
-      const { checkpointed, error } = await close(path, open());
+      const { checkpointed, error } = await closeAside(open());
       expect(checkpointed).to.equal(false);
       expect(error).to.be.instanceOf(Database.SqliteError).and.include({
         message: 'disk I/O error',
@@ -142,7 +158,7 @@ describe('a file that is closed beside the event loop', () => {
 
   it('keeps its -wal while it is open elsewhere in this process, whose locks hold on', async () => {
     const other = open();
-    expect(await close(path, open())).to.include({ checkpointed: true });
+    expect(await closeAside(open())).to.include({ checkpointed: true });
     other.exec('INSERT INTO notes VALUES (3)');
     // Another program opens and closes it. Without our locks it would be the last, and remove the -wal.
     const look =
@@ -204,8 +220,7 @@ describe('tenants whose idle files are closed beside the event loop', () => {
     const filesOpen = (): number =>
       new Set(
         readdirSync('/proc/self/fd').flatMap((descriptor) => {
-          const link = `/proc/self/fd/${descriptor}`;
-          const target = existsSync(link) ? readlinkSync(link) : '';
+          const target = targetOf(descriptor);
           return target.startsWith(world.folder) && target.endsWith('.db') ? [target] : [];
         }),
       ).size;

@@ -23,7 +23,7 @@ describe('log retention', () => {
     } as unknown as ControlPlane;
     retention = createLogRetention({
       control,
-      engine: { run: world.engine.run, runIfOpen: world.engine.runIfOpen, ...engine },
+      engine: { ...world.engine, ...engine },
       clock: world.clock,
       log: { info: (fields: object) => infos.push(fields), warn: (fields: object) => infos.push(fields) },
       keepDays,
@@ -80,9 +80,9 @@ describe('log retention', () => {
   it('looks at a tenant once a day, however many turns it has', async () => {
     let looks = 0;
     retain(2, {
-      runIfOpen: (...args: Prune) => {
+      useIfOpen: (tenantId: string, work: (store: TenantStore) => unknown) => {
         looks += 1;
-        return world.engine.runIfOpen(...args);
+        return world.engine.useIfOpen(tenantId, work);
       },
     });
     const id = await tenant();
