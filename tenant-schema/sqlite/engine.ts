@@ -28,6 +28,7 @@ import {
 import { LockedError, patiently, unlessLocked } from './patience.ts';
 import { Pool } from './pool.ts';
 import { createSideThread } from './side-thread.ts';
+import type { ThreadData } from './side-thread-main.ts';
 import { createUpgrades } from './upgrades.ts';
 import type { SyncFile } from './wal-sync.ts';
 
@@ -63,7 +64,7 @@ export interface EngineOptions {
    */
   usesThreads?: boolean;
   /** Default: the threads' own program. */
-  startThread?(): Worker;
+  startThread?(data: ThreadData): Worker;
   /** `full`: what was done is on the disk when `use` resolves. `normal`: it survives the process, but maybe not the machine. */
   durability: 'full' | 'normal';
   /** Default: `fdatasync`, off the event loop. */
@@ -89,6 +90,8 @@ export interface EngineOptions {
 
 /** How often idle files are looked for; half of the two seconds that an idle file may stay open too long. */
 const SWEEP_MS = 1000;
+/** Of what nobody else should notice; turns wait for a file that is closed. */
+const NICENESS = 10;
 const IMPORT_TIMEOUT_MS = 30 * 60 * 1000;
 /**
  * Work on whole files at the same time; each is one busy process. Of each kind, so that a file from elsewhere, with
@@ -128,15 +131,19 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     }
   };
 
-  const threadFor = (what: string) =>
+  const threadFor = (what: string, niceness = 0) =>
     createSideThread({
+      niceness,
       died: (error) => log.warn({ err: error }, `the thread that ${what} has ended; another one takes over`),
       ...(options.startThread && { start: options.startThread }),
     });
   const threads = options.usesThreads
     ? {
         closing: threadFor('closes files'),
-        long: { reading: threadFor('reads long lists'), writing: threadFor('removes old rows') },
+        long: {
+          reading: threadFor('reads long lists', NICENESS),
+          writing: threadFor('removes old rows', NICENESS),
+        },
       }
     : undefined;
   const openTenant = createOpener({

@@ -1,5 +1,6 @@
 import { lstatSync } from 'node:fs';
-import { parentPort } from 'node:worker_threads';
+import { setPriority } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { LongVerb } from '../engine.ts';
@@ -12,6 +13,12 @@ import { StatementRecipes } from './statements.ts';
 import { createStore } from './store.ts';
 
 // The thread's own side (see `side-thread.ts`). It does one step after the other.
+
+/** What the thread is given. */
+export interface ThreadData {
+  /** How far it stays behind the event loop where they share a processor, from 0 to 19. Linux only. */
+  niceness: number;
+}
 
 /** The file could not be opened here, or is not the one that was meant: nothing was done. */
 class NotOpenedError extends Error {}
@@ -130,6 +137,9 @@ function answer({ id, name, input }: StepRequest): StepReply {
     };
   }
 }
+
+// On Linux a thread has a priority of its own, and 0 means the one that asks; elsewhere it would be the process.
+if (parentPort && process.platform === 'linux') setPriority(0, (workerData as ThreadData).niceness);
 
 parentPort?.on('message', (request: StepRequest) => {
   parentPort?.postMessage(answer(request));

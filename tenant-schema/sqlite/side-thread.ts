@@ -10,6 +10,7 @@ import type {
   StepReply,
   StepRequest,
   StepResult,
+  ThreadData,
 } from './side-thread-main.ts';
 
 /**
@@ -40,11 +41,11 @@ export class NotOpenedThereError extends Error {
   override readonly name = 'NotOpenedThereError';
 }
 
-export interface SideThreadOptions {
+export interface SideThreadOptions extends ThreadData {
   /** Told of a thread that has ended by itself; another one is started with the next step. */
   died?(error: unknown): void;
   /** Default: the thread's own program. */
-  start?(): Worker;
+  start?(data: ThreadData): Worker;
 }
 
 interface Running {
@@ -54,13 +55,13 @@ interface Running {
 }
 
 /** The thread begins with the first step. */
-export function createSideThread({ died, start = startThread }: SideThreadOptions = {}): SideThread {
+export function createSideThread({ died, start = startThread, niceness }: SideThreadOptions): SideThread {
   let thread: Running | null = null;
   let isEnding = false;
   let asked = 0;
 
   const begin = (): Running => {
-    const begun: Running = { worker: start(), waiting: new Map() };
+    const begun: Running = { worker: start({ niceness }), waiting: new Map() };
     const { worker, waiting } = begun;
     let why: unknown;
     worker.on('message', (reply: StepReply) => {
@@ -125,14 +126,14 @@ function errorOf({ message, stack, notOpened, sqlite, fault }: StepError): Error
 }
 
 /** The thread's own program. */
-export function startThread(): Worker {
+export function startThread(workerData: ThreadData): Worker {
   const extension = extname(import.meta.url);
   const program = new URL(`./side-thread-main${extension}`, import.meta.url);
-  if (extension === '.js') return new Worker(fileURLToPath(program));
+  if (extension === '.js') return new Worker(fileURLToPath(program), { workerData });
   // From the sources: what loads them in this process does not do so in its threads by itself.
   const load = `import('tsx/esm/api').then(({ register }) => {
     register();
     return import(${JSON.stringify(program.href)});
   })`;
-  return new Worker(load, { eval: true, execArgv: [] });
+  return new Worker(load, { eval: true, execArgv: [], workerData });
 }

@@ -140,7 +140,7 @@ describe('what may take long on a tenant’s file', () => {
 
   it('is done by another thread where one ends first, with those who wait for it', async () => {
     const starts = [endingThread];
-    await start({ startThread: () => (starts.shift() ?? startThread)() });
+    await start({ startThread: (data) => (starts.shift() ?? startThread)(data) });
     await turns(3);
     world.clock.advance(DAY_MS);
     const removing = world.engine.run(id, 'pruneLogs', world.clock.ms, 2);

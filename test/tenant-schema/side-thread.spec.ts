@@ -28,7 +28,7 @@ describe('a file that is closed beside the event loop', () => {
   let path: string;
   beforeEach(() => {
     folder = temporaryFolder();
-    thread = createSideThread();
+    thread = createSideThread({ niceness: 0 });
     close = closingIn(thread);
     path = join(folder.path, 'a.db');
   });
@@ -122,8 +122,9 @@ describe('a file that is closed beside the event loop', () => {
       const starts = [() => new Worker(program, { eval: true })];
       deaths.length = 0;
       thread = createSideThread({
+        niceness: 0,
         died: (error) => deaths.push(error),
-        start: () => (starts.shift() ?? startThread)(),
+        start: (data) => (starts.shift() ?? startThread)(data),
       });
       close = closingIn(thread);
     };
