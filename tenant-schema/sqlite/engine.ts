@@ -148,22 +148,12 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
     : undefined;
   const openTenant = createOpener({
     ...options,
-    threads: threads && { ...threads, closeAside: closingIn(threads.closing) },
+    threads: threads && { closeAside: closingIn(threads.closing), long: threads.long },
     isShared,
     pathOf: paths.of,
     migrations,
-    onLongWal: (id) => void checkpoint(id),
     onUsage: reportUsage,
   });
-
-  /** The file stays leased meanwhile. */
-  const checkpoint = async (id: string): Promise<void> => {
-    try {
-      await pool.useIfOpen(id, (tenant) => tenant.checkpoint(), isDamage);
-    } catch (error) {
-      log.warn({ tenant_id: id, err: error }, 'the -wal of a tenant could not be moved into its file');
-    }
-  };
 
   const settleHere = (path: string): void => {
     try {

@@ -51,8 +51,6 @@ export interface ContextParts extends Pick<StoreContext, 'clock' | 'ids' | 'runI
   storageBytesMax?: number | null;
   /** Of a file opened with `synchronous = NORMAL`, whose `-wal` is synced by whoever asks for it. Default: by SQLite. */
   walPath?: string;
-  /** Whether somebody else moves its `-wal` into the main file in time. Default: SQLite does, at a commit. */
-  checkpointsAside?: boolean;
   /** Shared by the handles of files that are alike, whose verbs are made in the same way. Default: of this one alone. */
   recipes?: StatementRecipes;
   /** Called after the commit with each turn that has ended in it. Must not throw. */
@@ -80,10 +78,7 @@ export function createContext(db: Database.Database, parts: ContextParts): Store
   const limitPages = pageLimiter(db, storageBytesMax);
   limitPages(true);
   const immediate: Commit = <T>(work: () => T) => transaction.immediate(work) as T;
-  const commit =
-    parts.walPath === undefined
-      ? immediate
-      : sparingNewWal(db, parts.walPath, immediate, parts.checkpointsAside);
+  const commit = parts.walPath === undefined ? immediate : sparingNewWal(db, parts.walPath, immediate);
   const usedBytesNow = (): number => pagesInUse().get() ?? 0;
   let ended: UsageDay[] = [];
   let commits = 0;

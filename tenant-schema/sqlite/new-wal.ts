@@ -4,11 +4,8 @@ import type Database from 'better-sqlite3';
 /** Runs a transaction that may write. */
 export type Commit = <T>(work: () => T) => T;
 
-/**
- * The number of pages in a `-wal` after which a commit moves them into the main file: SQLite's own, and one for where
- * that is done beside the event loop, and only has to be done at a commit where commits leave no time for it there.
- */
-const CHECKPOINT_PAGES = { here: 1000, aside: 4000 };
+/** SQLite's own number of pages in a `-wal` after which a commit moves them into the main file. */
+const CHECKPOINT_PAGES = 1000;
 
 /** Something was in the `-wal` after all. */
 class NotNewError extends Error {}
@@ -26,13 +23,7 @@ class NotNewError extends Error {}
  * `synchronous = OFF` where, under the lock for writing, the `-wal` is empty, and without a checkpoint, whose syncs are
  * off then too.
  */
-export function sparingNewWal(
-  db: Database.Database,
-  walPath: string,
-  commit: Commit,
-  checkpointsAside = false,
-): Commit {
-  const checkpointPages = checkpointsAside ? CHECKPOINT_PAGES.aside : CHECKPOINT_PAGES.here;
+export function sparingNewWal(db: Database.Database, walPath: string, commit: Commit): Commit {
   let isNew = true;
   const toNewWal: Commit = (work) => {
     try {
@@ -42,7 +33,7 @@ export function sparingNewWal(
         return work();
       });
     } finally {
-      db.exec(`PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${checkpointPages}`);
+      db.exec(`PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     }
   };
   return (work) => {

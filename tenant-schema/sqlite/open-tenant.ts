@@ -2,11 +2,9 @@ import { lstatSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import type { LongVerb } from '../engine.ts';
 import type { TenantStore, UsageDay } from '../store.ts';
-import { watchWal } from './checkpoints.ts';
 import type { CloseAside } from './close-aside.ts';
 import { type CloseResult, closeDatabase, openDatabase } from './connection.ts';
 import type { EngineOptions } from './engine.ts';
-import { isDamage } from './errors.ts';
 import { type ContextParts, createContext } from './handle.ts';
 import { requireLatest, requireOurs } from './known-schema.ts';
 import type { Migrations } from './migrator.ts';
@@ -14,7 +12,6 @@ import { standsAlone } from './paths.ts';
 import { SHARED_BUSY_MS } from './patience.ts';
 import type { Pooled } from './pool.ts';
 import { isLeftUndone, type LongResult, type LongThreads, runningIn } from './run-aside.ts';
-import type { SideThread } from './side-thread.ts';
 import { StatementRecipes } from './statements.ts';
 import { createStore, type SqliteTenantStore } from './store.ts';
 import { type SyncFile, WalSync, type WalSyncError } from './wal-sync.ts';
@@ -34,15 +31,11 @@ export interface OpenParts
   /** Work beside the event loop. Default: all is done on it. */
   threads?:
     | {
-        /** Closes files, and makes their checkpoints. */
-        closing: SideThread;
         closeAside: CloseAside;
         /** Verbs that may take long. */
         long: LongThreads;
       }
     | undefined;
-  /** Told of a file that is worth a checkpoint, where there are threads. Must not throw. */
-  onLongWal?: ((tenantId: string) => void) | undefined;
   /** Must not throw. */
   onUsage(tenantId: string, usage: UsageDay): void;
 }
@@ -58,8 +51,6 @@ export interface OpenTenant extends Pooled {
   run<V extends LongVerb>(verb: V, args: Parameters<TenantStore[V]>): LongResult<V> | Promise<LongResult<V>>;
   /** How many transactions that may write were committed through it. */
   commits(): number;
-  /** Moves its `-wal` into the main file, beside the event loop. One at a time. Does nothing without a thread. */
-  checkpoint(): Promise<void>;
 }
 
 /** Opens tenants' files for the pool. */
@@ -115,7 +106,6 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
       const context = createContext(db, {
         ...parts,
         walPath,
-        checkpointsAside: threads !== undefined,
         recipes,
         storageBytesMax: parts.storageBytesMaxOf?.(id) ?? null,
         onUsage: (usage) => parts.onUsage(id, usage),
@@ -131,18 +121,12 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
         return sync?.settled() ?? null;
       };
       const aside = threads && runningIn(threads.long, file, parts.clock);
-      const isWalLong = watchWal(db, context.commits);
-      let isCheckpointing = false;
-      const checkpointIfDue = (): void => {
-        if (threads && !isCheckpointing && isWalLong()) parts.onLongWal?.(id);
-      };
       const tenant: OpenTenant = {
         use(work) {
           if (aside?.writing) return aside.writing.then(() => tenant.use(work));
           sync?.requireTrust();
           const before = context.commits();
           const result = work(store);
-          checkpointIfDue();
           if (result instanceof Promise) return settleAfter(result, () => settle(true));
           const settled = settle(context.commits() === before);
           return settled ? settled.then(() => result) : result;
@@ -151,32 +135,12 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
           const here = () => tenant.use((open) => Reflect.apply(open[verb], open, args));
           if (!aside) return here();
           sync?.requireTrust();
-          return settleAfter(aside.run(verb, args), () => settle(true)).then(
-            (result) => {
-              // Whatever it wrote, nobody here has counted it.
-              if (verb === 'pruneLogs' && !isCheckpointing) parts.onLongWal?.(id);
-              return result;
-            },
-            (error: unknown) => {
-              if (isLeftUndone(error)) return here();
-              throw error;
-            },
-          );
+          return settleAfter(aside.run(verb, args), () => settle(true)).catch((error: unknown) => {
+            if (isLeftUndone(error)) return here();
+            throw error;
+          });
         },
         commits: context.commits,
-        async checkpoint() {
-          if (!threads || isCheckpointing) return;
-          isCheckpointing = true;
-          try {
-            await threads.closing.ask('checkpoint', file);
-          } catch (error) {
-            // It may have been the only one to hear that the disk does not take what was written.
-            if (isDamage(error)) distrusted.add(id);
-            if (!isLeftUndone(error)) throw error;
-          } finally {
-            isCheckpointing = false;
-          }
-        },
         close() {
           sync?.close();
           closed(id, closeDatabase(db));

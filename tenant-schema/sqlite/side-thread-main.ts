@@ -6,7 +6,6 @@ import { systemClock } from '../clock.ts';
 import type { LongVerb } from '../engine.ts';
 import { Fault, type FaultCode, type FaultDetails } from '../fault.ts';
 import { createIds } from '../ids.ts';
-import { checkpointAll, type WalState } from './checkpoints.ts';
 import { type CloseResult, closeDatabase, openDatabase } from './connection.ts';
 import { createContext } from './handle.ts';
 import { StatementRecipes } from './statements.ts';
@@ -50,18 +49,13 @@ function join({ path, device, inode }: OpenFile, open: () => Database.Database):
   }
 }
 
-/** For a checkpoint, which waits for nobody. */
-function joinForCheckpoint(file: OpenFile): Database.Database {
-  const db = join(file, () => new Database(file.path, { fileMustExist: true, timeout: 0 }));
-  db.pragma('synchronous = NORMAL');
-  return db;
-}
-
 /** What the thread can be asked to do. */
 export const STEPS = {
   /** Opens a file that is about to be closed everywhere else. */
   openToClose(file: OpenFile): void {
-    closing.set(file.path, joinForCheckpoint(file));
+    const db = join(file, () => new Database(file.path, { fileMustExist: true, timeout: 0 }));
+    db.pragma('synchronous = NORMAL');
+    closing.set(file.path, db);
   },
 
   close({ path }: OpenFile): CloseResult {
@@ -73,23 +67,10 @@ export const STEPS = {
     return { checkpointed };
   },
 
-  /** Moves what is in the `-wal` into the main file. */
-  checkpoint(file: OpenFile): void {
-    const db = joinForCheckpoint(file);
-    try {
-      const move = db.prepare<[], WalState>('PRAGMA wal_checkpoint(PASSIVE)');
-      checkpointAll(() => move.get());
-    } finally {
-      db.close();
-    }
-  },
-
   /** Runs one verb. */
   run({ verb, args, now, ...file }: OpenFile & { verb: LongVerb; args: unknown[]; now: number }): unknown {
     const db = join(file, () => openDatabase(file.path, { mustExist: true, synchronous: 'NORMAL' }));
     try {
-      // Made by another thread, which may wait for the disk.
-      db.pragma('wal_autocheckpoint = 0');
       const clock = { now: () => now, monotonic: systemClock.monotonic };
       const store = createStore(createContext(db, { clock, ids, runId: '', recipes }));
       return Reflect.apply(store[verb], store, args);

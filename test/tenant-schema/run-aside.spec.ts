@@ -1,10 +1,7 @@
-import { lstatSync, renameSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { renameSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
-import fc from 'fast-check';
-import { checkpointAll, type WalState } from '../../tenant-schema/sqlite/checkpoints.ts';
 import { startThread } from '../../tenant-schema/sqlite/side-thread.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { faultOf } from '../support/faults.ts';
@@ -198,100 +195,5 @@ describe('what may take long on a tenant’s file', () => {
     program.exec('ROLLBACK');
     program.close();
     expect(await world.engine.run(id, 'pruneLogs', world.clock.ms, 10)).to.include({ removed: 1 });
-  });
-});
-
-describe('the -wal of a file that is written all the time', () => {
-  let world: TestEngine;
-  let id: string;
-  afterEach(() => world.stop());
-  const start = async (options: Parameters<typeof startEngine>[0] = {}): Promise<void> => {
-    world = startEngine({ usesThreads: true, ...options });
-    id = await world.tenant();
-  };
-  const write = (): Promise<unknown> =>
-    world.engine.use(id, (store) => store.createConfig(configContent({ name: world.ids() })));
-  const sizeOf = (suffix = ''): number => lstatSync(`${fileOf(world, id)}${suffix}`).size;
-
-  it('is moved into it beside the event loop, and begun anew', async () => {
-    await start();
-    const atFirst = sizeOf();
-    const writeUntil = async (seen: () => boolean): Promise<void> => {
-      while (!seen()) await write();
-    };
-    await writeUntil(() => world.engine.stats().leased > 0);
-    expect(sizeOf(), 'not at a commit').to.equal(atFirst);
-    const longest = sizeOf('-wal');
-    await until(() => world.engine.stats().leased === 0);
-    expect(sizeOf()).to.be.greaterThan(atFirst);
-    await write();
-    expect(await world.engine.use(id, (store) => store.usedBytes())).to.be.greaterThan(atFirst);
-    for (let count = 0; count < 50; count += 1) await write();
-    expect(sizeOf('-wal'), 'begun anew').to.equal(longest);
-    expect(world.engine.stats()).to.include({ open: 1, misses: 1 });
-  });
-
-  it('stays where it cannot be moved, which is told, and nothing is lost', async () => {
-    await start({
-      startThread: () =>
-        new Worker(
-          `const { parentPort } = require('node:worker_threads');
-           const error = { message: 'disk I/O error', sqlite: 'SQLITE_IOERR_FSYNC' };
-           parentPort.on('message', ({ id }) => parentPort.postMessage({ id, error }));`,
-          { eval: true },
-        ),
-    });
-    let count = 0;
-    for (; world.warnings.length === 0; count += 1) {
-      await write();
-      await setImmediate();
-    }
-    expect(world.warnings[0]).to.have.nested.property('err.code', 'SQLITE_IOERR_FSYNC');
-    const { data } = await world.engine.use(id, (store) => store.listConfigs({ limit: 1000, cursor: null }));
-    expect(data).to.have.length(count);
-  });
-});
-
-describe('a checkpoint beside those who commit', () => {
-  /** A -wal to which so many pages are added while each of its checkpoints is made. */
-  const walOf = (added: readonly number[]) => {
-    let log = 1000;
-    let rounds = 0;
-    return {
-      move: (): WalState => {
-        const seen = log;
-        log += added[rounds] ?? 0;
-        rounds += 1;
-        return { busy: 0, log: seen, checkpointed: seen };
-      },
-      rounds: () => rounds,
-    };
-  };
-
-  it('is made again for what came meanwhile, until one finds nothing new', () => {
-    fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 50 }), { maxLength: 3 }), (added) => {
-        const wal = walOf(added);
-        checkpointAll(wal.move);
-        expect(wal.rounds()).to.equal(added.length + 2);
-      }),
-    );
-  });
-
-  it('ends where commits never do, where somebody reads what is older, and where another makes one', () => {
-    const endless = walOf(Array.from({ length: 100 }, () => 10));
-    checkpointAll(endless.move);
-    expect(endless.rounds()).to.equal(5);
-    for (const state of [
-      { busy: 0, log: 9, checkpointed: 5 },
-      { busy: 1, log: -1, checkpointed: -1 },
-    ]) {
-      let rounds = 0;
-      checkpointAll(() => {
-        rounds += 1;
-        return state;
-      });
-      expect(rounds).to.equal(1);
-    }
   });
 });
