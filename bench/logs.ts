@@ -19,8 +19,8 @@ const PART_OF_FULL = 0.3;
 const PARALLEL = 32;
 const GROWTH_MAX = 1.2;
 const TURNS_MIN = 500;
-const ROUNDS = 3;
-const PHASE_MS = 5_000;
+const ROUNDS = 6;
+const PHASE_MS = 4_000;
 const PAUSE_MS = 500;
 /** What somebody's dashboard asks who is never tired of it. */
 const CALLS_PER_SECOND = 10;

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { lstatSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Database from 'better-sqlite3';
@@ -58,6 +59,18 @@ const TIME_LIMIT_MS_MAX = 7 * 24 * 60 * 60 * 1000;
 const generousMs = (fileBytes: number): number =>
   Math.min(TIME_LIMIT_BASE_MS + (fileBytes / 2 ** 20) * TIME_LIMIT_MS_PER_MIB, TIME_LIMIT_MS_MAX);
 
+/** Behind the server's own work by so much. */
+const NICENESS = 10;
+
+/** From the beginning: a Node.js that starts is busy for as long as twenty turns. */
+function stayBehind(pid: number): void {
+  try {
+    setPriority(pid, NICENESS);
+  } catch {
+    // It has ended already, which is told otherwise.
+  }
+}
+
 /** How much a job has to read. Only names and sizes are looked at: the file may be open. */
 function bytesOf(input: { source: string } | { sources: readonly string[] }): number {
   const sources = 'source' in input ? [input.source, `${input.source}-wal`] : input.sources;
@@ -80,6 +93,7 @@ export function createFileWorker(options: FileWorkerOptions): FileWorker {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       serialization: 'json',
     });
+    if (child.pid !== undefined) stayBehind(child.pid);
     const gone = new Promise<void>((resolve) => {
       child.once('exit', () => resolve());
       // Also what a child that cannot be started, signalled or written to says; unheard, it would end the server.

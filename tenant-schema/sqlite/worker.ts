@@ -1,5 +1,4 @@
 import { writeFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { contentDigest } from './content-digest.ts';
 import { carryCounters } from './counters.ts';
 import { check, type JobMemory, migrateFile, settle, snapshot } from './file-jobs.ts';
@@ -36,12 +35,8 @@ export type JobReply =
   /** `invalid`: the fault is the file's, and the message is for whoever sent it. */
   | { error: { message: string; stack: string | undefined; code: string | null; invalid: boolean } };
 
-/** Behind the server's own work by so much. */
-const NICENESS = 10;
-
 // The process's own side. Imported for its types, the file does nothing.
 if (process.send !== undefined && process.argv[2] === 'file-jobs') {
-  setPriority(NICENESS);
   beFirstToGo();
   process.on('disconnect', () => process.exit(0));
   const memory: JobMemory = { schemas: new Map() };
