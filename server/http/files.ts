@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { Fault, notFound } from '../../tenant-schema/fault.ts';
 import { DATABASE_TYPE, type FileReplyOptions } from '../endpoints/endpoint.ts';
 import type { IncomingFile } from '../operations/tenants.ts';
+import type { Pace } from './pace.ts';
 import { toFault } from './problem.ts';
 import type { RequestContext } from './state.ts';
 
@@ -98,11 +99,14 @@ async function receive(
 /** A name that no system and no header takes amiss. */
 const safeName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '');
 
+/** Read and written at once. Four times as much made turns of others wait five times as long. */
+const PIECE_BYTES = 64 * 1024;
+
 /**
- * Sends a file, or the part of it that was asked for, as fast as the client takes it, and releases it whatever
- * happens. @throws `range_not_satisfiable`, `not_found`, the signal's reason before anything is sent
+ * Sends a file, or the part of it that was asked for, as fast as the client takes it and the pace allows, and releases
+ * it whatever happens. @throws `range_not_satisfiable`, `not_found`, the signal's reason before anything is sent
  */
-export async function sendFile(ctx: RequestContext, options: FileReplyOptions): Promise<void> {
+export async function sendFile(ctx: RequestContext, options: FileReplyOptions, pace: Pace): Promise<void> {
   let released = false;
   const release = async (): Promise<void> => {
     if (released) return;
@@ -145,9 +149,15 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions): 
         ctx.res.end();
       } else {
         ctx.res.socket?.setTimeout(STALLED_MS);
-        const pieces = file.createReadStream({ start, end, autoClose: false });
+        const pieces = file.createReadStream({
+          start,
+          end,
+          autoClose: false,
+          highWaterMark: PIECE_BYTES,
+        });
         const { signal } = options;
-        await pipeline(pieces, beforeLast(end - start + 1, release), ctx.res, { ...(signal && { signal }) });
+        const sent = paced(pace, end - start + 1, release);
+        await pipeline(pieces, sent, ctx.res, { ...(signal && { signal }) });
       }
     } finally {
       await file.close();
@@ -162,13 +172,17 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions): 
   }
 }
 
-/** Runs `work` before the last byte goes: a client that has it all may ask again at once. */
-const beforeLast = (bytes: number, work: () => Promise<void>) =>
-  async function* (pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+/** @param beforeLast runs before the last byte goes: a client that has it all may ask again at once */
+const paced = (pace: Pace, bytes: number, beforeLast: () => Promise<void>) =>
+  async function* (
+    pieces: AsyncIterable<Buffer>,
+    { signal }: { signal?: AbortSignal } = {},
+  ): AsyncGenerator<Buffer> {
     let left = bytes;
     for await (const piece of pieces) {
+      await pace(piece.length, signal);
       left -= piece.length;
-      if (left === 0) await work();
+      if (left === 0) await beforeLast();
       yield piece;
     }
   };
