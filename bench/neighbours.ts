@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { systemClock } from '../tenant-schema/clock.ts';
 import { writeConversations } from './lib/conversation-rows.ts';
+import type { Download } from './lib/download.ts';
 import { format, formatSpread, quantile, spreadOf, verdictOf } from './lib/figures.ts';
 import type { ChatTarget, FullLoad, LoadRequest, PacedLoad } from './lib/load.ts';
 import { type Bench, runBench, type Worker } from './lib/processes.ts';
@@ -47,7 +48,7 @@ const ask = <T>(load: Worker, request: LoadRequest): Promise<T> => load.ask<T>(r
 
 async function setUp(bench: Bench) {
   const upstreamUrl = await bench.worker('upstream.ts', { cpus: others }).ask<string>({});
-  const { url, admin, dataDir } = await startProduct(bench, {
+  const { url, admin, adminToken, dataDir } = await startProduct(bench, {
     cpus,
     upstreamUrl,
     folder: 'data',
@@ -74,11 +75,22 @@ async function setUp(bench: Bench) {
   }
   const load = bench.worker('load.ts', { cpus: others });
   await ask(load, { kind: 'begin', url, targets, connections: PARALLEL * 4 });
-  return { admin, largeIds, load };
+  const reader = bench.worker('download.ts', { cpus: others });
+  const exported: Download = {
+    url: `${url}/api/v1/admin/tenants/${largeIds.export}/export`,
+    headers: { authorization: `Bearer ${adminToken}` },
+  };
+  return {
+    load,
+    work: {
+      backup: () => admin.backUp(largeIds.backup),
+      export: () => reader.ask<number>(exported),
+    } satisfies Record<Kind, () => Promise<number>>,
+  };
 }
 
 await runBench(async (bench) => {
-  const { admin, largeIds, load } = await setUp(bench);
+  const { load, work } = await setUp(bench);
 
   progress('warming up');
   await ask<FullLoad>(load, { kind: 'full', parallel: PARALLEL, ms: 2_000 });
@@ -87,12 +99,23 @@ await runBench(async (bench) => {
   const perSecond = full.perSecond * PART_OF_FULL;
   const paced = (ms: number): Promise<PacedLoad> => ask<PacedLoad>(load, { kind: 'paced', perSecond, ms });
 
-  const work: Record<Kind, () => Promise<number>> = {
-    backup: () => admin.backUp(largeIds.backup),
-    export: () => admin.exportTenant(largeIds.export),
-  };
   const tookMs: Record<Kind, number[]> = { backup: [], export: [] };
   const copyBytes: Record<Kind, number> = { backup: 0, export: 0 };
+  /** In parts of one length, with a copy and without one: what the beginning of a part does is in both. */
+  const pacedUntil = async (isOver: () => boolean): Promise<PacedLoad> => {
+    const parts: PacedLoad[] = [];
+    do parts.push(await paced(PART_MS));
+    while (!isOver());
+    return {
+      latenciesMs: parts.flatMap(({ latenciesMs }) => latenciesMs),
+      errors: parts.reduce((sum, { errors }) => sum + errors, 0),
+      firstError: parts.find(({ firstError }) => firstError !== null)?.firstError ?? null,
+    };
+  };
+  const quietly = (): Promise<PacedLoad> => {
+    const endsAt = systemClock.monotonic() + phaseMs - PART_MS / 2;
+    return pacedUntil(() => systemClock.monotonic() >= endsAt);
+  };
   const beside = async (kind: Kind): Promise<PacedLoad> => {
     const startedAt = systemClock.monotonic();
     let isOver = false;
@@ -105,15 +128,9 @@ await runBench(async (bench) => {
     copying.catch(() => {
       isOver = true;
     });
-    const parts: PacedLoad[] = [];
-    do parts.push(await paced(PART_MS));
-    while (!isOver);
+    const found = await pacedUntil(() => isOver);
     await copying;
-    return {
-      latenciesMs: parts.flatMap(({ latenciesMs }) => latenciesMs),
-      errors: parts.reduce((sum, { errors }) => sum + errors, 0),
-      firstError: parts.find(({ firstError }) => firstError !== null)?.firstError ?? null,
-    };
+    return found;
   };
 
   await work.backup();
@@ -125,7 +142,7 @@ await runBench(async (bench) => {
       progress(
         `${round} of ${COPIES[kind].rounds}: ${format(perSecond, 0)} turns/s, quiet and beside: ${kind}`,
       );
-      const quiet = await paced(phaseMs);
+      const quiet = await quietly();
       pairs[kind].push({ quiet, beside: await beside(kind) });
       await pause(PAUSE_MS);
     }

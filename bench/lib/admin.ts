@@ -9,8 +9,6 @@ export interface Admin {
   quiesce(tenantId: string): Promise<void>;
   /** Makes a backup; gives its size. */
   backUp(tenantId: string): Promise<number>;
-  /** Takes all of a tenant's data; gives its size. */
-  exportTenant(tenantId: string): Promise<number>;
 }
 
 const CALL_MS_MAX = 120_000;
@@ -66,18 +64,6 @@ export function createAdmin(url: string, adminToken: string): Admin {
           await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT_MS));
         }
       }
-    },
-    async exportTenant(tenantId) {
-      const path = `/api/v1/admin/tenants/${tenantId}/export`;
-      const { statusCode, body } = await request(`${url}${path}`, {
-        headers: admin,
-        headersTimeout: CALL_MS_MAX,
-        bodyTimeout: CALL_MS_MAX,
-      });
-      if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await body.text()}`);
-      let bytes = 0;
-      for await (const part of body) bytes += (part as Buffer).length;
-      return bytes;
     },
   };
 }
