@@ -18,7 +18,7 @@ const NEIGHBOURS = 20;
 const PART_OF_FULL = 0.3;
 const PARALLEL = 32;
 const GROWTH_MAX = 1.2;
-const TURNS_MIN = 500;
+const TURNS_MIN = 1000;
 const ROUNDS = 6;
 const PHASE_MS = 4_000;
 const PAUSE_MS = 500;
@@ -201,7 +201,7 @@ await runBench(async (bench) => {
     (sum, round) => sides.reduce((errorsSoFar, side) => errorsSoFar + round[side].errors, sum),
     full.errors,
   );
-  const enough = perSecond * (phaseMs / 1000) >= TURNS_MIN;
+  const enough = perSecond * (phaseMs / 1000) * ROUNDS >= TURNS_MIN;
 
   publish({
     name: 'logs',

@@ -17,7 +17,7 @@ const SCENARIOS: Readonly<Record<string, { part: number }>> = {
   tenants: { part: 1 },
   shared: { part: 1 },
   long: { part: 1 },
-  neighbours: { part: 1 },
+  neighbours: { part: 0.4 },
   logs: { part: 1 },
   fleet: { part: 0.1 },
   'turn-cpu': { part: 1 },
