@@ -18,6 +18,7 @@ import { createApp } from './http/app.ts';
 import { withInternalAdmin } from './http/authenticate.ts';
 import { createDoor, createWorkersDoor, servesGivenConnections } from './http/forward.ts';
 import { createListener } from './http/listener.ts';
+import type { Pace } from './http/pace.ts';
 import { createDisk } from './operations/disk.ts';
 import { createDoctor } from './operations/doctor.ts';
 import { createFleet } from './operations/fleet.ts';
@@ -59,6 +60,7 @@ export interface Overrides {
   clock?: Clock;
   log?: Log;
   overloaded?: () => boolean;
+  filePace?: Pace;
   tokenHasher?: TokenHasher;
   /** What the disk of the data folder has free. */
   diskFreeBytes?: () => Promise<number>;
@@ -372,6 +374,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       bodyBytesMax: config.bodyBytesMax,
       importBytesMax: config.importBytesMax,
       pingMs: config.pingMs,
+      ...(overrides.filePace && { filePace: overrides.filePace }),
       corsOrigins: config.corsOrigins,
       metricsPublic: config.metricsPublic,
       consoleDir: config.consoleDir,

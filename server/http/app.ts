@@ -12,6 +12,7 @@ import {
   securityHeaders,
 } from './middlewares.ts';
 import { openApiDocument } from './openapi.ts';
+import { createPace, FILE_BYTES_PER_SECOND, type Pace } from './pace.ts';
 import { createRoutes } from './router.ts';
 import type { RequestMiddleware, RequestState } from './state.ts';
 
@@ -20,6 +21,8 @@ export interface AppOptions {
   bodyBytesMax: number;
   importBytesMax: number;
   pingMs: number;
+  /** Default: `FILE_BYTES_PER_SECOND`. */
+  filePace?: Pace;
   corsOrigins: readonly string[];
   metricsPublic: boolean;
   consoleDir: string;
@@ -40,7 +43,10 @@ export function createApp(options: AppOptions): Koa<RequestState> {
     securityHeaders(),
     ...(options.corsOrigins.length > 0 ? [crossOrigin(options.corsOrigins)] : []),
     loadShedding(services.lifecycle, options.overloaded),
-    ...createRoutes(endpoints, [...docsRoutes(openApi), ...consoleRoutes(options.consoleDir)], options),
+    ...createRoutes(endpoints, [...docsRoutes(openApi), ...consoleRoutes(options.consoleDir)], {
+      ...options,
+      filePace: options.filePace ?? createPace(FILE_BYTES_PER_SECOND, services.clock),
+    }),
   ];
 
   const app = new Koa<RequestState>();

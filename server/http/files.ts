@@ -174,13 +174,10 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions, p
 
 /** @param beforeLast runs before the last byte goes: a client that has it all may ask again at once */
 const paced = (pace: Pace, bytes: number, beforeLast: () => Promise<void>) =>
-  async function* (
-    pieces: AsyncIterable<Buffer>,
-    { signal }: { signal?: AbortSignal } = {},
-  ): AsyncGenerator<Buffer> {
+  async function* (pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     let left = bytes;
     for await (const piece of pieces) {
-      await pace(piece.length, signal);
+      await pace(piece.length);
       left -= piece.length;
       if (left === 0) await beforeLast();
       yield piece;

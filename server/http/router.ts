@@ -6,7 +6,7 @@ import { authenticate } from './authenticate.ts';
 import { readJsonObject } from './body.ts';
 import { browserOf } from './browser.ts';
 import { incomingFile, sendFile } from './files.ts';
-import { createPace, type Pace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import { problemOf, toFault } from './problem.ts';
 import { sendEvents } from './sse.ts';
 import type { RequestContext, RequestMiddleware } from './state.ts';
@@ -16,13 +16,9 @@ export interface RouterOptions {
   bodyBytesMax: number;
   importBytesMax: number;
   pingMs: number;
+  /** Of all files that are sent, together. */
+  filePace: Pace;
 }
-
-/**
- * Files that are being sent together have so much. On loopback they would go three times as fast, and leave those who
- * chat nothing of the event loop for as long.
- */
-const FILE_BYTES_PER_SECOND = 64 * 1024 * 1024;
 
 /** A route that is not an endpoint of the API, such as a page. */
 export interface PlainRoute {
@@ -51,7 +47,7 @@ const SLOW_BODY_MS = 1000;
 /** Authenticate, read the body, validate, handle, answer: the way of every call to an endpoint. */
 async function serve(
   endpoint: Endpoint,
-  options: RouterOptions & { pace: Pace },
+  options: RouterOptions,
   ctx: RequestContext,
   params: Record<string, string>,
 ): Promise<void> {
@@ -102,7 +98,7 @@ async function serve(
       },
     });
   } else if (answer instanceof FileReply) {
-    await sendFile(ctx, answer.options, options.pace);
+    await sendFile(ctx, answer.options, options.filePace);
   } else if (answer instanceof TextReply) {
     ctx.body = answer.text;
     ctx.set('Content-Type', answer.contentType);
@@ -127,9 +123,8 @@ export function createRoutes(
       ctx.state.route = path;
       return handle(ctx as RequestContext, ctx.params);
     });
-  const paced = { ...options, pace: createPace(FILE_BYTES_PER_SECOND, options.services.clock) };
   for (const endpoint of endpoints) {
-    bind(endpoint.path, endpoint.method, (ctx, params) => serve(endpoint, paced, ctx, params));
+    bind(endpoint.path, endpoint.method, (ctx, params) => serve(endpoint, options, ctx, params));
   }
   for (const page of pages) bind(page.path, 'GET', page.handle);
 

@@ -1,7 +1,7 @@
 import type Database from 'better-sqlite3';
 import { type CloseResult, closeDatabase, settleDatabase } from './connection.ts';
+import type { OpenFile } from './side-steps.ts';
 import { type SideThread, ThreadEndedError } from './side-thread.ts';
-import type { OpenFile } from './side-thread-main.ts';
 
 /** Closes the file with its handle `db`, which nobody uses any more. Never rejects; see `closeDatabase`. */
 export type CloseAside = (file: OpenFile, db: Database.Database) => Promise<CloseResult>;

@@ -25,7 +25,7 @@ import {
   syncToDisk,
   tenantPaths,
 } from './paths.ts';
-import { LockedError, patiently, unlessLocked } from './patience.ts';
+import { LockedError, patiently } from './patience.ts';
 import { Pool } from './pool.ts';
 import { createSideThread } from './side-thread.ts';
 import type { ThreadData } from './side-thread-main.ts';
@@ -142,7 +142,8 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
         closing: threadFor('closes files'),
         long: {
           reading: threadFor('reads long lists', NICENESS),
-          writing: threadFor('removes old rows', NICENESS),
+          // While it holds SQLite's lock, another process's loop may stop for it.
+          writing: threadFor('removes old rows', isShared ? 0 : NICENESS),
         },
       }
     : undefined;
@@ -181,12 +182,8 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
 
   /** Runs work on the open file, which is opened first where needed. */
   const withOpen = async <T>(id: string, work: (tenant: OpenTenant) => T | Promise<T>): Promise<T> => {
-    const attempt = () =>
-      isShared
-        ? patiently(() =>
-            pool.use(id, (tenant) => unlessLocked(tenant.commits, () => work(tenant)), isDamage),
-          )
-        : pool.use(id, work, isDamage);
+    const once = () => pool.use(id, work, isDamage);
+    const attempt = () => (isShared ? patiently(once) : once());
     try {
       // Comes from opening the file only, so that no work is done twice.
       return await attempt().catch(async (error: unknown) => {

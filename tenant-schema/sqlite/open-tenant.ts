@@ -9,7 +9,7 @@ import { type ContextParts, createContext } from './handle.ts';
 import { requireLatest, requireOurs } from './known-schema.ts';
 import type { Migrations } from './migrator.ts';
 import { standsAlone } from './paths.ts';
-import { SHARED_BUSY_MS } from './patience.ts';
+import { orLocked, SHARED_BUSY_MS } from './patience.ts';
 import type { Pooled } from './pool.ts';
 import { isLeftUndone, type LongResult, type LongThreads, runningIn } from './run-aside.ts';
 import { StatementRecipes } from './statements.ts';
@@ -44,13 +44,12 @@ export interface OpenParts
 export interface OpenTenant extends Pooled {
   /**
    * Runs `work`. What it gives back, or sees, is on the disk when this is through, but for turns that have only begun.
-   * @throws WalSyncError where that is not certain any more; the file must be closed then
+   * @throws WalSyncError where that is not certain any more; the file must be closed then. LockedError where another
+   *   process of the server has it locked and nothing was written
    */
   use<T>(work: (store: SqliteTenantStore) => T | Promise<T>): T | Promise<T>;
   /** As `use`, for one verb, beside the event loop where there is a thread for it. */
   run<V extends LongVerb>(verb: V, args: Parameters<TenantStore[V]>): LongResult<V> | Promise<LongResult<V>>;
-  /** How many transactions that may write were committed through it. */
-  commits(): number;
 }
 
 /** Opens tenants' files for the pool. */
@@ -126,7 +125,9 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
           if (aside?.writing) return aside.writing.then(() => tenant.use(work));
           sync?.requireTrust();
           const before = context.commits();
-          const result = work(store);
+          const told = (error: unknown): unknown =>
+            parts.isShared ? orLocked(error, context.commits() !== before) : error;
+          const result = attempt(() => work(store), told);
           if (result instanceof Promise) return settleAfter(result, () => settle(true));
           const settled = settle(context.commits() === before);
           return settled ? settled.then(() => result) : result;
@@ -137,10 +138,9 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
           sync?.requireTrust();
           return settleAfter(aside.run(verb, args), () => settle(true)).catch((error: unknown) => {
             if (isLeftUndone(error)) return here();
-            throw error;
+            throw parts.isShared ? orLocked(error, false) : error;
           });
         },
-        commits: context.commits,
         close() {
           sync?.close();
           closed(id, closeDatabase(db));
@@ -159,6 +159,19 @@ export function createOpener(parts: OpenParts): (tenantId: string) => OpenTenant
       throw error;
     }
   };
+}
+
+/** Runs work, and says what it fails with, at once or later. */
+function attempt<T>(work: () => T | Promise<T>, told: (error: unknown) => unknown): T | Promise<T> {
+  try {
+    const result = work();
+    if (!(result instanceof Promise)) return result;
+    return result.catch((error: unknown) => {
+      throw told(error);
+    });
+  } catch (error) {
+    throw told(error);
+  }
 }
 
 async function settleAfter<T>(work: Promise<T>, settle: () => Promise<void> | null): Promise<T> {

@@ -15,21 +15,11 @@ export class LockedError extends Error {
   }
 }
 
-/**
- * Runs work on an open file.
- * @param commits how many transactions were committed through it
- * @throws LockedError where the work found the file locked before it had written anything, so that it may be begun anew
- */
-export async function unlessLocked<T>(commits: () => number, work: () => T | Promise<T>): Promise<T> {
-  const before = commits();
-  try {
-    return await work();
-  } catch (error) {
-    throw isLocked(error) && commits() === before ? new LockedError(error) : error;
-  }
-}
+/** What work on a file failed with: a LockedError where it found the file locked and had written nothing. */
+export const orLocked = (error: unknown, hasWritten: boolean): unknown =>
+  isLocked(error) && !hasWritten ? new LockedError(error) : error;
 
-/** Begins work anew for some seconds while `unlessLocked` says that it may be. @throws the last lock's own error */
+/** Begins work anew for some seconds while it ends with a LockedError. @throws the last lock's own error */
 export async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
   for (const waitMs of LOCK_WAITS_MS) {
     try {

@@ -1,8 +1,8 @@
 import type { Clock } from '../clock.ts';
 import type { LongVerb } from '../engine.ts';
 import type { TenantStore } from '../store.ts';
+import type { OpenFile } from './side-steps.ts';
 import { NotOpenedThereError, type SideThread, ThreadEndedError } from './side-thread.ts';
-import type { OpenFile } from './side-thread-main.ts';
 
 export type LongResult<V extends LongVerb> = ReturnType<TenantStore[V]>;
 
@@ -48,14 +48,15 @@ export function runningIn(threads: LongThreads, file: OpenFile, clock: Clock): R
       return writing;
     },
     async run<V extends LongVerb>(verb: V, args: Parameters<TenantStore[V]>) {
+      if (!WRITING.includes(verb)) return (await ask(verb, args)) as LongResult<V>;
+      // Nobody waits for a thread that begins, or for what it does for other tenants.
+      await threads.writing.ask('ready').catch(() => {});
       while (writing) await writing;
       const ran = ask(verb, args);
-      if (WRITING.includes(verb)) {
-        const written = (): void => {
-          writing = null;
-        };
-        writing = ran.then(written, written);
-      }
+      const written = (): void => {
+        writing = null;
+      };
+      writing = ran.then(written, written);
       // It ran this very verb.
       return (await ran) as LongResult<V>;
     },

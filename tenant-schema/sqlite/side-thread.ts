@@ -3,15 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { Fault } from '../fault.ts';
-import type {
-  StepError,
-  StepInput,
-  StepName,
-  StepReply,
-  StepRequest,
-  StepResult,
-  ThreadData,
-} from './side-thread-main.ts';
+import type { StepError, StepInput, StepName, StepReply, StepRequest, StepResult } from './side-steps.ts';
+import type { ThreadData } from './side-thread-main.ts';
 
 /**
  * Works on tenants' files beside the event loop: for some milliseconds each, where to tell another process would cost as
@@ -23,7 +16,7 @@ export interface SideThread {
    * @throws ThreadEndedError where the thread ended first; NotOpenedThereError; else what the step threw: a fault,
    *   SQLite's error, or a plain error
    */
-  ask<N extends StepName>(name: N, input: StepInput<N>): Promise<StepResult<N>>;
+  ask<N extends StepName>(name: N, ...input: StepInput<N>): Promise<StepResult<N>>;
   /** Ends the thread with what it does. */
   end(): Promise<void>;
 }
@@ -92,12 +85,13 @@ export function createSideThread({ died, start = startThread, niceness }: SideTh
       thread ??= begin();
       return thread;
     } catch (error) {
+      died?.(error);
       throw new ThreadEndedError(error);
     }
   };
 
   return {
-    async ask<N extends StepName>(name: N, input: StepInput<N>) {
+    async ask<N extends StepName>(name: N, ...input: StepInput<N>) {
       const { worker, waiting } = running();
       const id = asked++;
       const reply = await new Promise<StepReply>((answered, rejected) => {

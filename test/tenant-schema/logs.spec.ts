@@ -243,6 +243,7 @@ describe('logs', () => {
     const prune = (store: TenantStore, before: number, countMax = 200): number[] => {
       const steps: number[] = [];
       for (let isMore = true; isMore; ) {
+        expect(store.hasLogsToPrune(before)).to.equal(true);
         const step = store.pruneLogs(before, countMax);
         steps.push(step.removed);
         isMore = step.isMore;
@@ -265,6 +266,7 @@ describe('logs', () => {
         expect(store.getLog(exact).content).to.deep.equal(content);
         expect(store.usageByDay()).to.deep.equal(usage);
         expect(store.listConversations({}, firstPage).data).to.deep.equal(conversations);
+        expect(store.hasLogsToPrune(limit)).to.equal(false);
         expect(store.pruneLogs(limit, 200)).to.deep.equal({ removed: 0, isMore: false });
       });
       const { db } = await watch();

@@ -7,8 +7,8 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { type CloseAside, closingIn } from '../../tenant-schema/sqlite/close-aside.ts';
 import { type CloseResult, openDatabase } from '../../tenant-schema/sqlite/connection.ts';
+import type { OpenFile } from '../../tenant-schema/sqlite/side-steps.ts';
 import { createSideThread, type SideThread, startThread } from '../../tenant-schema/sqlite/side-thread.ts';
-import type { OpenFile } from '../../tenant-schema/sqlite/side-thread-main.ts';
 import type { TenantStore } from '../../tenant-schema/store.ts';
 import { configContent, startEngine, type TestEngine, temporaryFolder } from '../support/tenants.ts';
 

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import Database from 'better-sqlite3';
 import { expect } from 'chai';
 import { filesIn, inDatabase } from '../../support/files.ts';
 import { type Reply, startTestServer, type TestServer, type TestTenant } from '../../support/http.ts';
+import { until } from '../../support/tenant-files.ts';
 
 describe('an export', () => {
   let server: TestServer;
@@ -106,6 +108,34 @@ describe('an export', () => {
     expect(again.status).to.equal(200);
     expect(unfinished()).to.deep.equal([]);
     expect(server.logs().filter(({ level }) => level === 'error')).to.deep.equal([]);
+  });
+
+  it('goes at the pace of the server, piece by piece', async () => {
+    await server.stop();
+    const asked: number[] = [];
+    let goOn = (): void => {};
+    const second = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    server = await startTestServer({
+      filePace: async (bytes) => {
+        asked.push(bytes);
+        if (asked.length === 2) await second;
+      },
+    });
+    tenant = await server.createTenant();
+    const held = await begin();
+    const [first = Number.NaN] = asked;
+    let came = 0;
+    held.on('data', (part: Buffer) => {
+      came += part.length;
+    });
+    await until(() => came === first);
+    const ended = once(held, 'end');
+    goOn();
+    await ended;
+    expect(came).to.equal(Number(held.headers['content-length']));
+    expect(asked.reduce((sum, each) => sum + each, 0)).to.equal(came);
   });
 
   it('is cut off where its tenant is purged, and nothing of it is left when that ends', async () => {
