@@ -10,7 +10,7 @@ import { readSettings } from './lib/settings.ts';
 
 // Runs one scenario after the other and puts their tables into bench/results/all.md.
 
-/** In the order in which they run; `part` is what fits into a quarter of an hour with the others. */
+/** In the order in which they run; `part` of its full size is what one takes part with. */
 const SCENARIOS: Readonly<Record<string, { part: number }>> = {
   turn: { part: 1 },
   stream: { part: 1 },
