@@ -1,8 +1,9 @@
 import { open } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import { Fault, notFound } from '../../tenant-schema/fault.ts';
+import { readPieces } from '../../tenant-schema/pieces.ts';
 import { DATABASE_TYPE, type FileReplyOptions } from '../endpoints/endpoint.ts';
 import type { IncomingFile } from '../operations/tenants.ts';
 import type { Pace } from './pace.ts';
@@ -99,9 +100,6 @@ async function receive(
 /** A name that no system and no header takes amiss. */
 const safeName = (name: string): string => name.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '');
 
-/** Read and written at once. Four times as much made turns of others wait five times as long. */
-const PIECE_BYTES = 64 * 1024;
-
 /**
  * Sends a file, or the part of it that was asked for, as fast as the client takes it and the pace allows, and releases
  * it whatever happens. @throws `range_not_satisfiable`, `not_found`, the signal's reason before anything is sent
@@ -129,13 +127,14 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions, p
       const range = options.resumable && ctx.method === 'GET' ? rangeOf(ctx, etag, size) : null;
       const start = range?.start ?? 0;
       const end = range?.end ?? size - 1;
+      let left = end - start + 1;
       options.signal?.throwIfAborted();
       const digest = Buffer.from(options.sha256, 'hex').toString('base64');
       ctx.respond = false;
       ctx.status = range ? 206 : 200;
       ctx.set({
         'Content-Type': DATABASE_TYPE,
-        'Content-Length': String(end - start + 1),
+        'Content-Length': String(left),
         'Content-Disposition': `attachment; filename="${safeName(options.fileName)}"`,
         'Accept-Ranges': options.resumable ? 'bytes' : 'none',
         ETag: etag,
@@ -149,22 +148,23 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions, p
         ctx.res.end();
       } else {
         ctx.res.socket?.setTimeout(STALLED_MS);
-        const pieces = file.createReadStream({
-          start,
-          end,
-          autoClose: false,
-          highWaterMark: PIECE_BYTES,
+        const write = writerTo(ctx.res, options.signal);
+        await readPieces(file, { start, end }, async (piece) => {
+          await pace(piece.length);
+          left -= piece.length;
+          // Whoever has it all may ask again at once.
+          if (left === 0) await release();
+          await write(piece);
         });
-        const { signal } = options;
-        const sent = paced(pace, end - start + 1, release);
-        await pipeline(pieces, sent, ctx.res, { ...(signal && { signal }) });
+        await write(null);
       }
     } finally {
       await file.close();
     }
   } catch (error) {
     if (!ctx.res.headersSent && ctx.respond !== false) throw error;
-    // Too late for another answer: the connection is closed by now, and the log says why.
+    // Too late for another answer: the connection is closed, and the log says why.
+    ctx.res.destroy();
     const reason: unknown = options.signal?.aborted ? options.signal.reason : error;
     if (!isPrematureClose(reason)) ctx.state.fault = toFault(reason);
   } finally {
@@ -172,17 +172,31 @@ export async function sendFile(ctx: RequestContext, options: FileReplyOptions, p
   }
 }
 
-/** @param beforeLast runs before the last byte goes: a client that has it all may ask again at once */
-const paced = (pace: Pace, bytes: number, beforeLast: () => Promise<void>) =>
-  async function* (pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    let left = bytes;
-    for await (const piece of pieces) {
-      await pace(piece.length);
-      left -= piece.length;
-      if (left === 0) await beforeLast();
-      yield piece;
+/**
+ * Writes to a response, and with null ends it. What is written may be overwritten once the promise resolves. It rejects
+ * where the client has left, or the signal was given.
+ */
+function writerTo(response: ServerResponse, signal: AbortSignal | undefined) {
+  const over = finished(response, { ...(signal && { signal }) });
+  let failure: { error: unknown } | null = null;
+  let onFailure = (_error: unknown): void => {};
+  over.catch((error: unknown) => {
+    failure = { error };
+    onFailure(error);
+  });
+  return async (piece: Buffer | null): Promise<void> => {
+    if (failure) throw failure.error;
+    if (piece === null) {
+      response.end();
+      return over;
     }
+    await new Promise<void>((resolve, reject) => {
+      onFailure = reject;
+      // Why it failed is told by the response, once it is closed.
+      response.write(piece, (error) => (error ? response.destroy() : resolve()));
+    });
   };
+}
 
 const isPrematureClose = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'ERR_STREAM_PREMATURE_CLOSE';

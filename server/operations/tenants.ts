@@ -1,7 +1,4 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type {
   Actor,
   ControlPlane,
@@ -14,6 +11,7 @@ import type {
 import type { FileReport, TenantEngine } from '../../tenant-schema/engine.ts';
 import { Fault } from '../../tenant-schema/fault.ts';
 import type { IdMaker } from '../../tenant-schema/ids.ts';
+import { sha256Of } from '../../tenant-schema/pieces.ts';
 import { removeFile } from '../../tenant-schema/remove-file.ts';
 import type { Agent } from '../agent/agent.ts';
 import { damagedBackup } from './backup-folder.ts';
@@ -168,7 +166,7 @@ export function createTenantOperations(parts: TenantOperationsParts): TenantOper
       return parts.inTurn(id, async () => {
         const tenant = control.getTenant(id);
         const backup = await backups.get(id, backupId);
-        if ((await hashOf(backup.path)) !== backup.sha256) throw damagedBackup();
+        if ((await sha256Of(backup.path)) !== backup.sha256) throw damagedBackup();
         const record = (state: 'begun' | 'done', keptBackupId: string | null) =>
           control.recordFileEvent(
             {
@@ -255,9 +253,3 @@ const sizeOf = (engine: TenantEngine, id: string): Promise<number> =>
     ({ sizeBytes }) => sizeBytes,
     () => 0,
   );
-
-async function hashOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
-}
