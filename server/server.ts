@@ -227,6 +227,7 @@ export async function createServer(config: Config, overrides: Overrides = {}): P
       openMax: openTenants.first,
       idleMs: config.tenantIdleMs,
       usesThreads: !isInternal,
+      startsCopier: !isInternal && config.backupEveryMs !== null,
       durability: config.durability,
       ...(isCrewed && { isLiveRun: crew.isLiveRun, closedElsewhere: crew.closed }),
       ...(overrides.tenantMigrations && { migrations: overrides.tenantMigrations }),

@@ -82,6 +82,8 @@ export interface EngineOptions {
    * is kept.
    */
   keepBeforeRewrite?(tenantId: string, copy: (target: string) => Promise<FileReport>): Promise<void>;
+  /** The process that copies files is started now. Default: with the first copy; it stays from then on. */
+  startsCopier?: boolean;
   /** A file from elsewhere must be checked and copied within this time. */
   importTimeoutMs?: number;
   /** How long other work on a file of so many bytes may take. Default: generous. */
@@ -98,7 +100,12 @@ const IMPORT_TIMEOUT_MS = 30 * 60 * 1000;
  * which looking at it may take long on purpose, keeps nobody's backup waiting, and no backup those who wait for work
  * on a file that is closed for it: a migration, an exchange, a look at what a crash has left.
  */
-const CHILDREN = { copies: 2, imports: 2, closed: 2 };
+const CHILDREN = {
+  // Whoever copies once copies again.
+  copies: { childrenMax: 2, keptChildren: 1 },
+  imports: { childrenMax: 2 },
+  closed: { childrenMax: 2 },
+};
 
 /** Tenant databases as SQLite files `<folder>/<tenant id>.db`. */
 export function openTenantEngine(options: EngineOptions): TenantEngine {
@@ -115,7 +122,8 @@ export function openTenantEngine(options: EngineOptions): TenantEngine {
   const makeBlank = createBlankFiles(migrations, clock);
   const workerFor = (kind: keyof typeof CHILDREN): FileWorker =>
     createFileWorker({
-      childrenMax: CHILDREN[kind],
+      ...CHILDREN[kind],
+      startsKept: options.startsCopier ?? false,
       ...(options.timeLimitMsOf && { timeLimitMsOf: options.timeLimitMsOf }),
     });
   const copies = workerFor('copies');

@@ -2,6 +2,7 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { createFileWorker } from '../../tenant-schema/sqlite/file-worker.ts';
 import { faultOf } from '../support/faults.ts';
 import {
   fileOf,
@@ -18,6 +19,34 @@ import { startEngine, type TestEngine } from '../support/tenants.ts';
 const FIXTURE = fileURLToPath(new URL('../fixtures/tenant-v1.db', import.meta.url));
 
 describe('processes that work on files', () => {
+  describe('that have nothing to do', () => {
+    const source = FIXTURE;
+    it('end, but for those that are kept', async () => {
+      const worker = createFileWorker({ childrenMax: 3, keptChildren: 1, idleMs: 0 });
+      const looks = Array.from({ length: 3 }, () => worker.run('integrity', { source }, null));
+      const started = fileWorkers();
+      expect(started).to.have.length(3);
+      await Promise.all(looks);
+      await until(() => fileWorkers().length === 1);
+      const kept = fileWorkers();
+      expect(started).to.include.members(kept);
+      await worker.run('integrity', { source }, null);
+      expect(fileWorkers()).to.deep.equal(kept);
+      await worker.close();
+      expect(fileWorkers()).to.deep.equal([]);
+    });
+
+    it('are there before the first copy where an engine is to start with one', async () => {
+      const world = startEngine({ startsCopier: true });
+      const started = fileWorkers();
+      expect(started).to.have.length(1);
+      await world.engine.snapshot(await world.tenant(), join(world.folder, 'copy.sqlite'));
+      expect(fileWorkers()).to.deep.equal(started);
+      await world.stop();
+      expect(fileWorkers()).to.deep.equal([]);
+    });
+  });
+
   let world: TestEngine;
   let limitMs: number;
   beforeEach(() => {
