@@ -17,7 +17,7 @@ const MEMORY_GROWTH_MAX = 1.1;
 /** The bare loop has no state that grows with the fleet: a part of the tenants tells its time as well. */
 const BARE_PART = 0.25;
 /** On a slow disk a step ends after so long, with as many tenants as it has done. */
-const STEP_MS_MAX = 120_000;
+const STEP_MS_MAX = 300_000;
 
 const { scale } = readSettings();
 const perBlock = Math.max(Math.round((TENANTS * scale) / BLOCKS), 5);

@@ -19,7 +19,7 @@ const PART_OF_FULL = 0.3;
 const PARALLEL = 32;
 const GROWTH_MAX = 1.2;
 const TURNS_MIN = 1000;
-const ROUNDS = 6;
+const ROUNDS = 4;
 const PHASE_MS = 4_000;
 const PAUSE_MS = 500;
 /** What somebody's dashboard asks who is never tired of it. */

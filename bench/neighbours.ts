@@ -28,13 +28,13 @@ const PAUSE_MS = 1_000;
 const TEXT_BYTES = 600;
 
 const { scale, cpus } = readSettings();
-const phaseMs = Math.max(PHASE_MS * scale, 2_000);
+const phaseMs = Math.max(PHASE_MS * scale, 4_000);
 const others = cpus?.others ?? null;
 
 const KINDS = ['backup', 'export'] as const;
 type Kind = (typeof KINDS)[number];
 const COPIES: Record<Kind, { bytes: number; rounds: number }> = {
-  backup: { bytes: 200e6, rounds: 6 },
+  backup: { bytes: 200e6, rounds: 5 },
   export: { bytes: 500e6, rounds: 4 },
 };
 /** Turns without a copy under way, and with it. */

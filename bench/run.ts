@@ -17,9 +17,9 @@ const SCENARIOS: Readonly<Record<string, { part: number }>> = {
   tenants: { part: 1 },
   shared: { part: 1 },
   long: { part: 1 },
-  neighbours: { part: 0.4 },
+  neighbours: { part: 0.25 },
   logs: { part: 1 },
-  fleet: { part: 0.1 },
+  fleet: { part: 0.06 },
   'turn-cpu': { part: 1 },
   workers: { part: 1 },
 };

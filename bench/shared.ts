@@ -22,9 +22,9 @@ const ROUNDS = 3;
 const PHASE_MS = 2_000;
 const WARM_UP_MS = 500;
 const ROWS = 1_000_000;
-/** Others in the shared file; half as much again as the one that leaves. */
+/** Others in the shared file, together half as much as the one that leaves. */
 const OTHERS = 5;
-const OTHERS_PART = 0.3;
+const OTHERS_PART = 0.1;
 const EXPORTS = 3;
 
 const { scale, cpus } = readSettings();

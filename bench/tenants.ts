@@ -14,10 +14,10 @@ const TENANTS = [1, 100, 10_000] as const;
 const OPEN_MAX = 256;
 const ZIPF = 1;
 const PARALLEL = 64;
-const ROUNDS = 5;
+const ROUNDS = 4;
 const PHASE_MS = 3_000;
 /** Node.js has compiled by then what turns go through; a server that has done fewer is measured while it does that. */
-const WARM_UP_TURNS = 6_000;
+const WARM_UP_TURNS = 4_000;
 const STARTS = 3;
 const RATE_MIN = 0.7;
 const MEMORY_MAX = 1.3;

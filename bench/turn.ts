@@ -26,8 +26,10 @@ const TO_BARE_MIN = 0.65;
 const isQuick = process.argv.includes('--quick');
 const { scale, cpus } = readSettings();
 const rounds = isQuick ? 3 : 5;
-const phaseMs = isQuick ? 2_000 : Math.max(2_500 * scale, 1_000);
-const warmUpMs = isQuick ? 1_500 : 2_000;
+const phaseMs = isQuick ? 2_000 : Math.max(2_000 * scale, 1_000);
+/** Of each. What a turn goes through has been compiled by then, or most of it. */
+const warmUpTurns = isQuick ? 1_000 : 4_000 * scale;
+const WARM_UP_MS = 1_000;
 
 const OURS = 'this server';
 const BARE = 'by hand';
@@ -36,6 +38,7 @@ const PORTKEY = 'Portkey';
 const DIRECT = 'no gateway';
 
 interface Phase {
+  done: number;
   perSecond: number;
   cpuMicros: number;
   /** The part of one processor that the server used; below 1 it waited: for the disk, or for more load. */
@@ -56,6 +59,7 @@ async function fullPhase({ side, load }: Runner, ms: number): Promise<Phase> {
   const micros = cpuMicrosOf(side.pid) - before;
   if (found.errors > 0) throw new Error(`${found.errors} turns failed, the first with ${found.firstError}`);
   return {
+    done: found.done,
     perSecond: found.perSecond,
     cpuMicros: micros / found.done,
     busy: micros / 1e6 / (found.done / found.perSecond),
@@ -89,13 +93,16 @@ await runBench(async (bench) => {
       conversationTurns: CONVERSATION_TURNS,
     } satisfies LoadRequest);
 
-  // The first round warms up and is not counted.
-  for (let round = 0; round <= rounds; round += 1) {
-    for (const runner of round % 2 === 0 ? runners : runners.toReversed()) {
+  for (const runner of runners) {
+    progress(`warming up: ${runner.name}`);
+    await turnTo(runner);
+    for (let done = 0; done < warmUpTurns; ) done += (await fullPhase(runner, WARM_UP_MS)).done;
+  }
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const runner of round % 2 === 1 ? runners : runners.toReversed()) {
       progress(`full rate, round ${round} of ${rounds}: ${runner.name}`);
       await turnTo(runner);
-      const phase = await fullPhase(runner, round === 0 ? warmUpMs : phaseMs);
-      if (round > 0) runner.phases.push(phase);
+      runner.phases.push(await fullPhase(runner, phaseMs));
     }
   }
   const compared = runners.filter(({ name }) => !isQuick && [OURS, PORTKEY, DIRECT].includes(name));

@@ -3,19 +3,24 @@ import type { ChatTarget, FullLoad, LoadRequest } from './lib/load.ts';
 import { cpuMicrosOf } from './lib/process-figures.ts';
 import { type Bench, runBench, type Worker } from './lib/processes.ts';
 import { NOT_APPLICABLE, progress, publish } from './lib/report.ts';
-import { readSettings } from './lib/settings.ts';
+import { readSettings, type Settings } from './lib/settings.ts';
 import { startProduct } from './lib/sides.ts';
 
-// Do two processes do as much with a second of a processor as one? None of them is bound to a processor of its own:
-// what is compared is work for CPU time, not speed.
+// Do two processes do as much with a second of a processor as one? They may use every processor, the load too: what is
+// compared is work for CPU time, not speed. Whoever shares a processor with the load needs more of it for a turn, since
+// they take its caches from each other; one process has a processor for itself then and two have not. Beside it one is
+// measured that shares a single processor with all that belongs to it.
 
 const TENANTS = 20;
 const PARALLEL = 64;
-const ROUNDS = 5;
+const ROUNDS = 4;
 const PHASE_MS = 2_000;
+/** Of each process. What a turn goes through has been compiled by then; two that share it compile it twice. */
+const WARM_UP_TURNS = 2_500;
 const PART_MIN = 0.9;
 
-const { scale } = readSettings();
+const { scale, cpus } = readSettings();
+const ONE_CPU = cpus && { server: '0', others: '0' };
 const phaseMs = Math.max(PHASE_MS * scale, 1_000);
 
 /** A server under its own load. */
@@ -29,6 +34,8 @@ interface Side {
   name: string;
   /** All of them are loaded at once. */
   servers: Server[];
+  /** Of all servers together. */
+  processes: number;
   rates: number[];
   perCpuSecond: number[];
 }
@@ -43,10 +50,10 @@ async function hasWorkers(): Promise<boolean> {
 async function startServer(
   bench: Bench,
   upstreamUrl: string,
-  { folder, workers, part }: { folder: string; workers: number; part: number },
+  { folder, workers, part, on }: { folder: string; workers: number; part: number; on: Settings['cpus'] },
 ): Promise<Server> {
   const { url, pid, admin } = await startProduct(bench, {
-    cpus: null,
+    cpus: on,
     upstreamUrl,
     folder,
     env: { WORKERS: String(workers) },
@@ -56,13 +63,15 @@ async function startServer(
     targets.push(await admin.makeChatter(`Tenant ${index}`));
   }
   const parallel = PARALLEL * part;
-  const load = bench.worker('load.ts', { cpus: null });
+  const load = bench.worker('load.ts', { cpus: on?.others ?? null });
   await load.ask({ kind: 'begin', url, targets, connections: parallel } satisfies LoadRequest);
   return { pid, load, parallel };
 }
 
 /** Turns per second, and per second of a processor. */
-async function measure(servers: readonly Server[]): Promise<{ rate: number; perCpuSecond: number }> {
+async function measure(
+  servers: readonly Server[],
+): Promise<{ done: number; rate: number; perCpuSecond: number }> {
   const cpuMicros = (): number => servers.reduce((sum, { pid }) => sum + cpuMicrosOf(pid), 0);
   const before = cpuMicros();
   const loads = await Promise.all(
@@ -74,31 +83,41 @@ async function measure(servers: readonly Server[]): Promise<{ rate: number; perC
   if (failed) throw new Error(`${failed.errors} turns failed, the first with ${failed.firstError}`);
   const sum = (figure: 'done' | 'perSecond'): number =>
     loads.reduce((total, load) => total + load[figure], 0);
-  return { rate: sum('perSecond'), perCpuSecond: (sum('done') * 1e6) / (cpuMicros() - before) };
+  const done = sum('done');
+  return { done, rate: sum('perSecond'), perCpuSecond: (done * 1e6) / (cpuMicros() - before) };
 }
 
 async function main(bench: Bench): Promise<void> {
-  const upstreamUrl = await bench.worker('upstream.ts', { cpus: null }).ask<string>({});
-  const start = async (name: string, ...servers: { workers: number; part: number }[]): Promise<Side> => {
+  const start = async (
+    name: string,
+    on: Settings['cpus'],
+    ...servers: { workers: number; part: number }[]
+  ): Promise<Side> => {
     progress(`starting ${name}`);
+    const upstreamUrl = await bench.worker('upstream.ts', { cpus: on?.others ?? null }).ask<string>({});
     const started: Server[] = [];
     for (const server of servers) {
-      const folder = `${name.replaceAll(' ', '-')}-${started.length}`;
-      started.push(await startServer(bench, upstreamUrl, { folder, ...server }));
+      const folder = `${name.replaceAll(/\W+/g, '-')}-${started.length}`;
+      started.push(await startServer(bench, upstreamUrl, { folder, on, ...server }));
     }
-    return { name, servers: started, rates: [], perCpuSecond: [] };
+    const processes = servers.reduce((total, { workers }) => total + workers, 0);
+    return { name, servers: started, processes, rates: [], perCpuSecond: [] };
   };
-  const one = await start('1 process', { workers: 1, part: 1 });
-  const two = await start('2 processes', { workers: 2, part: 1 });
+  const one = await start('1 process', null, { workers: 1, part: 1 });
+  const two = await start('2 processes', null, { workers: 2, part: 1 });
   // What two processes can do at most on this machine: they have nothing to do with each other.
-  const apart = await start('2 servers', { workers: 1, part: 0.5 }, { workers: 1, part: 0.5 });
-  const sides = [one, two, apart];
-  // The first round warms up and is not counted.
-  for (let round = 0; round <= ROUNDS; round += 1) {
+  const apart = await start('2 servers', null, { workers: 1, part: 0.5 }, { workers: 1, part: 0.5 });
+  const narrow =
+    ONE_CPU && (await start('1 process, all on one processor', ONE_CPU, { workers: 1, part: 0.5 }));
+  const sides = [one, two, apart, ...(narrow ? [narrow] : [])];
+  for (const { name, servers, processes } of sides) {
+    progress(`warming up: ${name}`);
+    for (let done = 0; done < WARM_UP_TURNS * processes * scale; ) done += (await measure(servers)).done;
+  }
+  for (let round = 1; round <= ROUNDS; round += 1) {
     for (const { name, servers, rates, perCpuSecond } of round % 2 === 1 ? sides : sides.toReversed()) {
       progress(`round ${round} of ${ROUNDS}: ${name}`);
       const found = await measure(servers);
-      if (round === 0) continue;
       rates.push(found.rate);
       perCpuSecond.push(found.perCpuSecond);
     }
@@ -109,12 +128,18 @@ async function main(bench: Bench): Promise<void> {
   const found = ratios(two, 'perCpuSecond', one);
   const compared = (side: Side, to: Side): string[] =>
     (['perCpuSecond', 'rates'] as const).map((figure) => formatSpread(spreadOf(ratios(side, figure, to))));
+  const alike = (toNarrow: number[]) => ({
+    goal: 'the same, where the one shares its processor with the load as the two do',
+    found: `${format(spreadOf(toNarrow).median)}×`,
+    verdict: verdictAtLeast(toNarrow, PART_MIN),
+  });
   publish({
     name: 'workers',
     title: 'One process and two',
     about:
       `${TENANTS} tenants, ${PARALLEL} callers that do not pause, all processes free to use every processor, the load and the ` +
-      'model too. "2 servers" are two of one process, each with a folder, half of the tenants and half of the callers. Median ' +
+      'model too. "2 servers" are two of one process, each with a folder, half of the tenants and half of the callers. "All on ' +
+      'one processor" is one process with a half of both, its load and its model; two have as much of each processor. Median ' +
       `and, in brackets, the range over ${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s.`,
     head: ['', 'turns per CPU second', 'turns/s'],
     rows: [
@@ -126,6 +151,7 @@ async function main(bench: Bench): Promise<void> {
       ['2 processes to 1', ...compared(two, one)],
       ['2 servers to 1 process', ...compared(apart, one)],
       ['2 processes to 2 servers', ...compared(two, apart)],
+      ...(narrow ? [['2 processes to 1 on one processor', ...compared(two, narrow)]] : []),
     ],
     goals: [
       {
@@ -133,6 +159,7 @@ async function main(bench: Bench): Promise<void> {
         found: `${format(spreadOf(found).median)}×`,
         verdict: verdictAtLeast(found, PART_MIN),
       },
+      ...(narrow ? [alike(ratios(two, 'perCpuSecond', narrow))] : []),
     ],
     data: {
       ratio: spreadOf(found),
