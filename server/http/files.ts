@@ -54,7 +54,16 @@ export function incomingFile(
       request.socket.setTimeout(STALLED_MS);
       const file = await open(path, 'wx', 0o600);
       try {
-        await receive(request, bytesMax, (piece) => file.appendFile(piece), progress);
+        await receive(
+          request,
+          bytesMax,
+          (piece) => file.appendFile(piece),
+          async (bytes) => {
+            // The disk keeps up: all at the end, it would keep those waiting for it who chat.
+            await file.datasync();
+            await progress(bytes);
+          },
+        );
       } finally {
         Reflect.deleteProperty(response, RECEIVING);
         // What is done with the file takes its time, in which the client has nothing to send.

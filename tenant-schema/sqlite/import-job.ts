@@ -1,11 +1,12 @@
 import { isUtf8 } from 'node:buffer';
-import { closeSync, copyFileSync, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { FileReport, TenantName } from '../engine.ts';
 import { isId } from '../ids.ts';
 import { VALUE_BYTES_MAX } from '../json.ts';
 import { clearCounters } from './counters.ts';
+import { type DiskPace, openDiskPace } from './disk-pace.ts';
 import { IMPORT_RULES, OWN_RULES, type Rule } from './import-rules.ts';
 import { InvalidDatabaseError, requireIntegrity, requireKnownSchema, requireOwner } from './known-schema.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
@@ -40,7 +41,7 @@ export async function importFile(job: {
   const tables = { ...IMPORT_RULES, ...(job.isOwn ? OWN_RULES : {}) };
   requireWholeFile(job.source);
   createPrivate(job.scratch);
-  copyFileSync(job.source, job.scratch);
+  copyBytes(job.source, job.scratch);
   const source = openForeign(job.scratch, migrations);
   try {
     if (job.isOwn) requireOwner(source, tenant.id);
@@ -57,7 +58,9 @@ export async function importFile(job: {
       );
       blamingTheFile(() => {
         db.transaction(() => {
-          for (const [table, rules] of Object.entries(tables)) copyTable(source, db, table, rules);
+          withPace(job.target, (pace) => {
+            for (const [table, rules] of Object.entries(tables)) copyTable(source, db, table, rules, pace);
+          });
           rebuildDerived(db);
         })();
         closeOpenTurns(db);
@@ -67,6 +70,36 @@ export async function importFile(job: {
     });
   } finally {
     source.close();
+  }
+}
+
+/** Rows are checked for longer than they are written, which leaves the disk to others as it is. */
+const REST_TIMES = 0.25;
+
+function withPace(path: string, work: (pace: DiskPace) => void): void {
+  const pace = openDiskPace(path, REST_TIMES);
+  try {
+    work(pace);
+  } finally {
+    pace.close();
+  }
+}
+
+/** Copies what a file holds into an empty one. */
+function copyBytes(from: string, to: string): void {
+  const memory = Buffer.allocUnsafe(COPIED_AT_ONCE_BYTES);
+  const source = openSync(from, 'r');
+  const target = openSync(to, 'r+');
+  try {
+    withPace(to, (pace) => {
+      for (let bytes = readSync(source, memory); bytes > 0; bytes = readSync(source, memory)) {
+        for (let at = 0; at < bytes; ) at += writeSync(target, memory, at, bytes - at);
+        pace.wrote(bytes);
+      }
+    });
+  } finally {
+    closeSync(source);
+    closeSync(target);
   }
 }
 
@@ -154,6 +187,8 @@ function blamingTheFile<T>(work: () => T): T {
   }
 }
 
+const COPIED_AT_ONCE_BYTES = 256 * 1024;
+
 /** So many rows go by between two looks at whether anybody still waits for them. */
 const ROWS_PER_LOOK = 4096;
 
@@ -162,6 +197,7 @@ function copyTable(
   target: Database.Database,
   table: string,
   rules: Record<string, Rule>,
+  pace: DiskPace,
 ): void {
   const columns = Object.keys(rules);
   requireBounded(source, table, columns);
@@ -191,6 +227,7 @@ function copyTable(
     const fault = order?.add(row) ?? null;
     if (fault !== null) throw new InvalidDatabaseError(fault);
     insert.run(Object.values(row));
+    pace.wrote(raw.reduce<number>((sum, value) => sum + (Buffer.isBuffer(value) ? value.length : 8), 0));
     copied += 1;
     if (copied % ROWS_PER_LOOK === 0) requireParent();
   }

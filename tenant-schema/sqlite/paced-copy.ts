@@ -1,17 +1,9 @@
-import { closeSync, fdatasyncSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { systemClock } from '../clock.ts';
+import { type DiskPace, openDiskPace, STEP_BYTES } from './disk-pace.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
-import { requireParent } from './single-file.ts';
 
-// `VACUUM INTO` writes as fast as it can and syncs nothing. The disk is behind by hundreds of megabytes then, and every
-// fsync of another tenant's turn waits for them: measured, 100 to 200 ms instead of 1 to 10. Written, synced and rested
-// after in small steps, the same copy is hardly felt, and takes three times as long.
-
-/** So much is written at a time. */
-const STEP_BYTES = 1024 * 1024;
-/** After each step the disk is left to the others for so many times as long as the step took. */
-const REST = 4;
+/** The copy takes three times as long as `VACUUM INTO`, which knows no pace, and nobody notices. */
+const REST_TIMES = 4;
 /** Rows of a step; how many make one is learnt from the step before. */
 const ROWS_MAX = 50_000;
 
@@ -22,7 +14,7 @@ const ROWS_MAX = 50_000;
  */
 export function copyPaced(source: string, target: string): void {
   const db = new Database(target, { fileMustExist: true });
-  const file = openSync(target, 'r');
+  const pace = openDiskPace(target, REST_TIMES);
   try {
     db.pragma('auto_vacuum = INCREMENTAL');
     // Nobody knows the file before it is whole, so nothing of it need be undone.
@@ -36,7 +28,7 @@ export function copyPaced(source: string, target: string): void {
     // One transaction: what is read is as of its first look.
     db.exec('BEGIN');
     for (const table of copySchema(db)) {
-      copyRows(db, table, file);
+      copyRows(db, table, pace);
       requireAll(db, table.name);
     }
     for (const name of ['application_id', 'user_version']) {
@@ -44,8 +36,7 @@ export function copyPaced(source: string, target: string): void {
     }
     db.exec('COMMIT');
   } finally {
-    // Beside SQLite, which loses its locks on the file by that: nobody else knows of the file yet.
-    closeSync(file);
+    pace.close();
     db.close();
   }
 }
@@ -82,7 +73,7 @@ function keyOf(db: Database.Database, table: string): string[] {
     .all(table);
 }
 
-function copyRows(db: Database.Database, { name, key }: Table, file: number): void {
+function copyRows(db: Database.Database, { name, key }: Table, pace: DiskPace): void {
   const columns = key.map((column) => `"${column}"`).join(', ');
   const values = key.map(() => '?').join(', ');
   const from = `FROM source."${name}"`;
@@ -106,13 +97,12 @@ function copyRows(db: Database.Database, { name, key }: Table, file: number): vo
   let begin = first.get() as unknown[] | undefined;
   let rows = 1;
   while (begin) {
-    const startedAt = systemClock.monotonic();
     const sizeBefore = sizeOf(db);
     const end = last.get(...begin, rows - 1) as unknown[] | undefined;
     if (end) insert.run(...begin, ...end);
     else insertRest.run(...begin);
     const bytes = sizeOf(db) - sizeBefore;
-    rest(file, startedAt);
+    pace.rest();
     rows = Math.max(1, Math.min(ROWS_MAX, Math.round((rows * STEP_BYTES) / Math.max(bytes, 4096))));
     begin = end && (next.get(...end) as unknown[] | undefined);
   }
@@ -127,11 +117,3 @@ function requireAll(db: Database.Database, table: string): void {
 const sizeOf = (db: Database.Database): number =>
   Number(db.pragma('main.page_count', { simple: true })) *
   Number(db.pragma('main.page_size', { simple: true }));
-
-/** Has the disk take what was written, and leaves it alone for a while. */
-function rest(file: number, startedAt: number): void {
-  requireParent();
-  fdatasyncSync(file);
-  const tookMs = systemClock.monotonic() - startedAt;
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, tookMs * REST);
-}
