@@ -3,13 +3,11 @@ import type { ChatTarget, FullLoad, LoadRequest } from './lib/load.ts';
 import { cpuMicrosOf } from './lib/process-figures.ts';
 import { type Bench, runBench, type Worker } from './lib/processes.ts';
 import { NOT_APPLICABLE, progress, publish } from './lib/report.ts';
-import { readSettings, type Settings } from './lib/settings.ts';
+import { readSettings } from './lib/settings.ts';
 import { startProduct } from './lib/sides.ts';
 
-// Do two processes do as much with a second of a processor as one? They may use every processor, the load too: what is
-// compared is work for CPU time, not speed. Whoever shares a processor with the load needs more of it for a turn, since
-// they take its caches from each other; one process has a processor for itself then and two have not. Beside it one is
-// measured that shares a single processor with all that belongs to it.
+// Do two processes do as much with a second of a processor as one? None of them is bound to a processor of its own:
+// what is compared is work for CPU time, not speed.
 
 const TENANTS = 20;
 const PARALLEL = 64;
@@ -19,8 +17,7 @@ const PHASE_MS = 2_000;
 const WARM_UP_TURNS = 2_500;
 const PART_MIN = 0.9;
 
-const { scale, cpus } = readSettings();
-const ONE_CPU = cpus && { server: '0', others: '0' };
+const { scale } = readSettings();
 const phaseMs = Math.max(PHASE_MS * scale, 1_000);
 
 /** A server under its own load. */
@@ -50,10 +47,10 @@ async function hasWorkers(): Promise<boolean> {
 async function startServer(
   bench: Bench,
   upstreamUrl: string,
-  { folder, workers, part, on }: { folder: string; workers: number; part: number; on: Settings['cpus'] },
+  { folder, workers, part }: { folder: string; workers: number; part: number },
 ): Promise<Server> {
   const { url, pid, admin } = await startProduct(bench, {
-    cpus: on,
+    cpus: null,
     upstreamUrl,
     folder,
     env: { WORKERS: String(workers) },
@@ -63,7 +60,7 @@ async function startServer(
     targets.push(await admin.makeChatter(`Tenant ${index}`));
   }
   const parallel = PARALLEL * part;
-  const load = bench.worker('load.ts', { cpus: on?.others ?? null });
+  const load = bench.worker('load.ts', { cpus: null });
   await load.ask({ kind: 'begin', url, targets, connections: parallel } satisfies LoadRequest);
   return { pid, load, parallel };
 }
@@ -88,28 +85,22 @@ async function measure(
 }
 
 async function main(bench: Bench): Promise<void> {
-  const start = async (
-    name: string,
-    on: Settings['cpus'],
-    ...servers: { workers: number; part: number }[]
-  ): Promise<Side> => {
+  const upstreamUrl = await bench.worker('upstream.ts', { cpus: null }).ask<string>({});
+  const start = async (name: string, ...servers: { workers: number; part: number }[]): Promise<Side> => {
     progress(`starting ${name}`);
-    const upstreamUrl = await bench.worker('upstream.ts', { cpus: on?.others ?? null }).ask<string>({});
     const started: Server[] = [];
     for (const server of servers) {
-      const folder = `${name.replaceAll(/\W+/g, '-')}-${started.length}`;
-      started.push(await startServer(bench, upstreamUrl, { folder, on, ...server }));
+      const folder = `${name.replaceAll(' ', '-')}-${started.length}`;
+      started.push(await startServer(bench, upstreamUrl, { folder, ...server }));
     }
     const processes = servers.reduce((total, { workers }) => total + workers, 0);
     return { name, servers: started, processes, rates: [], perCpuSecond: [] };
   };
-  const one = await start('1 process', null, { workers: 1, part: 1 });
-  const two = await start('2 processes', null, { workers: 2, part: 1 });
+  const one = await start('1 process', { workers: 1, part: 1 });
+  const two = await start('2 processes', { workers: 2, part: 1 });
   // What two processes can do at most on this machine: they have nothing to do with each other.
-  const apart = await start('2 servers', null, { workers: 1, part: 0.5 }, { workers: 1, part: 0.5 });
-  const narrow =
-    ONE_CPU && (await start('1 process, all on one processor', ONE_CPU, { workers: 1, part: 0.5 }));
-  const sides = [one, two, apart, ...(narrow ? [narrow] : [])];
+  const apart = await start('2 servers', { workers: 1, part: 0.5 }, { workers: 1, part: 0.5 });
+  const sides = [one, two, apart];
   for (const { name, servers, processes } of sides) {
     progress(`warming up: ${name}`);
     for (let done = 0; done < WARM_UP_TURNS * processes * scale; ) done += (await measure(servers)).done;
@@ -126,20 +117,15 @@ async function main(bench: Bench): Promise<void> {
   const ratios = (side: Side, figure: 'rates' | 'perCpuSecond', to: Side): number[] =>
     side[figure].map((value, round) => value / (to[figure][round] ?? Number.NaN));
   const found = ratios(two, 'perCpuSecond', one);
+  const toApart = ratios(two, 'perCpuSecond', apart);
   const compared = (side: Side, to: Side): string[] =>
     (['perCpuSecond', 'rates'] as const).map((figure) => formatSpread(spreadOf(ratios(side, figure, to))));
-  const alike = (toNarrow: number[]) => ({
-    goal: 'the same, where the one shares its processor with the load as the two do',
-    found: `${format(spreadOf(toNarrow).median)}×`,
-    verdict: verdictAtLeast(toNarrow, PART_MIN),
-  });
   publish({
     name: 'workers',
     title: 'One process and two',
     about:
       `${TENANTS} tenants, ${PARALLEL} callers that do not pause, all processes free to use every processor, the load and the ` +
-      'model too. "2 servers" are two of one process, each with a folder, half of the tenants and half of the callers. "All on ' +
-      'one processor" is one process with a half of both, its load and its model; two have as much of each processor. Median ' +
+      'model too. "2 servers" are two of one process, each with a folder, half of the tenants and half of the callers. Median ' +
       `and, in brackets, the range over ${ROUNDS} rounds of ${format(phaseMs / 1000, 1)} s.`,
     head: ['', 'turns per CPU second', 'turns/s'],
     rows: [
@@ -151,7 +137,6 @@ async function main(bench: Bench): Promise<void> {
       ['2 processes to 1', ...compared(two, one)],
       ['2 servers to 1 process', ...compared(apart, one)],
       ['2 processes to 2 servers', ...compared(two, apart)],
-      ...(narrow ? [['2 processes to 1 on one processor', ...compared(two, narrow)]] : []),
     ],
     goals: [
       {
@@ -159,7 +144,11 @@ async function main(bench: Bench): Promise<void> {
         found: `${format(spreadOf(found).median)}×`,
         verdict: verdictAtLeast(found, PART_MIN),
       },
-      ...(narrow ? [alike(ratios(two, 'perCpuSecond', narrow))] : []),
+      {
+        goal: 'the same, of what two servers that share nothing do here',
+        found: `${format(spreadOf(toApart).median)}×`,
+        verdict: verdictAtLeast(toApart, PART_MIN),
+      },
     ],
     data: {
       ratio: spreadOf(found),
