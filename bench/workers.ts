@@ -152,6 +152,7 @@ async function main(bench: Bench): Promise<void> {
     ],
     data: {
       ratio: spreadOf(found),
+      toTwoServers: spreadOf(toApart),
       sides: sides.map(({ name, rates, perCpuSecond }) => ({ name, rates, perCpuSecond })),
     },
   });

@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
@@ -60,7 +60,7 @@ export function incomingFile(
           (piece) => file.appendFile(piece),
           async (bytes) => {
             // The disk keeps up: all at the end, it would keep those waiting for it who chat.
-            await file.datasync();
+            await syncInTurn(file);
             await progress(bytes);
           },
         );
@@ -72,6 +72,16 @@ export function incomingFile(
       }
     },
   };
+}
+
+let syncing: Promise<void> = Promise.resolve();
+
+/** One file at a time: each sync holds one of the few threads of libuv, and those of turns need them. */
+function syncInTurn(file: FileHandle): Promise<void> {
+  const sync = (): Promise<void> => file.datasync();
+  const synced = syncing.then(sync, sync);
+  syncing = synced;
+  return synced;
 }
 
 async function receive(

@@ -1,6 +1,6 @@
 import { closeSync, fdatasyncSync, openSync } from 'node:fs';
 import { systemClock } from '../clock.ts';
-import { requireParent } from './single-file.ts';
+import { requireParent } from './require-parent.ts';
 
 // Whoever writes as fast as it can and syncs nothing leaves the disk behind by hundreds of megabytes, and every fsync of
 // another tenant's turn waits for them: measured, 100 to 200 ms instead of 1 to 10. Written and synced in small steps, with
@@ -11,7 +11,10 @@ export const STEP_BYTES = 1024 * 1024;
 
 /** Keeps the disk from falling behind with one file. */
 export interface DiskPace {
-  /** Has the disk take what was written since the last time, and leaves it alone for a while. Stops the event loop. */
+  /**
+   * Has the disk take what was written since the last time, and leaves it alone for a while. Stops the event loop, and
+   * the process where nobody waits for its work any more: only for a process of its own.
+   */
   rest(): void;
   /** Counts bytes that were written, and rests after each `STEP_BYTES`. */
   wrote(bytes: number): void;

@@ -148,6 +148,9 @@ export function createFileWorker(options: FileWorkerOptions): FileWorker {
     if (!all.has(child) || child.process.killed) return;
     if (idle.length >= keptChildren) {
       child.idleTimer = setTimeout(() => {
+        child.idleTimer = null;
+        // The one that was kept may have ended since.
+        if (idle.length <= keptChildren) return;
         // First of all out of the others' reach: nobody may be handed a child that is about to end.
         leaveIdle(child);
         child.process.kill('SIGKILL');
@@ -161,7 +164,13 @@ export function createFileWorker(options: FileWorkerOptions): FileWorker {
     waiting.shift()?.();
   };
 
-  if (options.startsKept) for (let count = 0; count < keptChildren; count += 1) giveBack(start());
+  if (options.startsKept) {
+    try {
+      for (let count = 0; count < keptChildren; count += 1) giveBack(start());
+    } catch {
+      // Whoever has work for it tries again, and hears of it.
+    }
+  }
 
   return {
     async run<N extends JobName>(name: N, input: JobInput<N>, timeoutMs: number | null) {

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { closeSync, existsSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { systemClock } from '../clock.ts';
 import type { FileReport, TenantName } from '../engine.ts';
@@ -11,13 +11,8 @@ import { IMPORT_RULES, OWN_RULES, type Rule } from './import-rules.ts';
 import { InvalidDatabaseError, requireIntegrity, requireKnownSchema, requireOwner } from './known-schema.ts';
 import { TENANT_APPLICATION_ID } from './migrations.ts';
 import { MigrationHistoryError, type Migrations, migrate } from './migrator.ts';
-import {
-  closeOpenTurns,
-  createPrivate,
-  requireParent,
-  requireRegularFile,
-  withSingleFile,
-} from './single-file.ts';
+import { requireParent } from './require-parent.ts';
+import { closeOpenTurns, createPrivate, requireRegularFile, withSingleFile } from './single-file.ts';
 import { ToolCallOrder } from './tool-call-order.ts';
 
 /**
@@ -50,6 +45,8 @@ export async function importFile(job: {
       const now = systemClock.now();
       // Before anything else is written: afterwards SQLite does not hear of it any more.
       db.pragma('auto_vacuum = INCREMENTAL');
+      // What lies in memory until the end would come to the disk all at once.
+      db.pragma('cache_size = -2000');
       migrate(db, { applicationId: TENANT_APPLICATION_ID, migrations, now });
       db.prepare('INSERT INTO tenant (id, name, created_at) VALUES (?, ?, ?)').run(
         tenant.id,
@@ -73,8 +70,9 @@ export async function importFile(job: {
   }
 }
 
-/** Rows are checked for longer than they are written, which leaves the disk to others as it is. */
+/** Rows are checked for longer than they are written: most of the time the disk is left to others as it is. */
 const REST_TIMES = 0.25;
+const COPIED_AT_ONCE_BYTES = 256 * 1024;
 
 function withPace(path: string, work: (pace: DiskPace) => void): void {
   const pace = openDiskPace(path, REST_TIMES);
@@ -89,17 +87,15 @@ function withPace(path: string, work: (pace: DiskPace) => void): void {
 function copyBytes(from: string, to: string): void {
   const memory = Buffer.allocUnsafe(COPIED_AT_ONCE_BYTES);
   const source = openSync(from, 'r');
-  const target = openSync(to, 'r+');
   try {
     withPace(to, (pace) => {
       for (let bytes = readSync(source, memory); bytes > 0; bytes = readSync(source, memory)) {
-        for (let at = 0; at < bytes; ) at += writeSync(target, memory, at, bytes - at);
+        appendFileSync(to, memory.subarray(0, bytes));
         pace.wrote(bytes);
       }
     });
   } finally {
     closeSync(source);
-    closeSync(target);
   }
 }
 
@@ -186,8 +182,6 @@ function blamingTheFile<T>(work: () => T): T {
     throw error;
   }
 }
-
-const COPIED_AT_ONCE_BYTES = 256 * 1024;
 
 /** So many rows go by between two looks at whether anybody still waits for them. */
 const ROWS_PER_LOOK = 4096;

@@ -27,10 +27,9 @@ export function copyPaced(source: string, target: string): void {
     db.prepare('ATTACH ? AS source').run(source);
     // One transaction: what is read is as of its first look.
     db.exec('BEGIN');
-    for (const table of copySchema(db)) {
-      copyRows(db, table, pace);
-      requireAll(db, table.name);
-    }
+    const tables = copySchema(db);
+    for (const table of tables) copyRows(db, table, pace);
+    for (const { name } of tables) requireAll(db, name);
     for (const name of ['application_id', 'user_version']) {
       db.pragma(`main.${name} = ${Number(db.pragma(`source.${name}`, { simple: true }))}`);
     }

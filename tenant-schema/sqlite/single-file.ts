@@ -8,6 +8,7 @@ import { sha256Of } from '../pieces.ts';
 import { createContext } from './handle.ts';
 import { IMPORT_RULES } from './import-rules.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
+import { requireParent } from './require-parent.ts';
 import { createStore } from './store.ts';
 
 // What the jobs of a child process share that make a new file.
@@ -30,7 +31,7 @@ export function inSingleFile<T>(path: string, work: (db: Database.Database) => T
   } finally {
     db.close();
   }
-  // Closed and nobody's: the one moment at which it may be opened without SQLite.
+  // Closed, so that SQLite has no locks on it to lose.
   const file = openSync(path, 'r+');
   try {
     fsyncSync(file);
@@ -66,16 +67,6 @@ export const createPrivate = (path: string): void => {
   requireParent();
   closeSync(openSync(path, 'wx', 0o600));
 };
-
-const parentId = process.ppid;
-
-/**
- * Ends a process that nobody waits for any more. Synchronous work hears nothing of a channel that closes, and would
- * go on in a folder that belongs to the next server by then.
- */
-export function requireParent(): void {
-  if (process.ppid !== parentId) process.exit(1);
-}
 
 /** SQLite follows links, and waits for pipes; a file of ours is neither. @throws InvalidDatabaseError */
 export function requireRegularFile(path: string): void {

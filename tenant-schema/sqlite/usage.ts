@@ -14,6 +14,42 @@ export type UsageVerbs = Pick<TenantStore, 'usageByDay' | 'sumUsage'> & {
   addTurn(turn: UsageDay & { configId: string; model: string }): void;
 };
 
+/** Parts of the queries, which hold nothing of a file: made once, not for each that is opened. */
+const sumOfDays = {
+  turns: sum(usageDays.turns).mapWith(Number),
+  errors: sum(usageDays.errors).mapWith(Number),
+  inputTokens: sum(usageDays.inputTokens).mapWith(Number),
+  outputTokens: sum(usageDays.outputTokens).mapWith(Number),
+  cachedInputTokens: sum(usageDays.cachedInputTokens).mapWith(Number),
+  cacheWriteInputTokens: sum(usageDays.cacheWriteInputTokens).mapWith(Number),
+  reasoningTokens: sum(usageDays.reasoningTokens).mapWith(Number),
+  costMicroUsd: sum(usageDays.costMicroUsd).mapWith(Number),
+  unpricedTurns: sum(usageDays.unpricedTurns).mapWith(Number),
+};
+const sumOfTurns = {
+  turns: sql<number>`count(*)`,
+  errors: sql<number>`count(*) filter (where ${turns.status} = 'error')`,
+  inputTokens: sum(turns.inputTokens).mapWith(Number),
+  outputTokens: sum(turns.outputTokens).mapWith(Number),
+  cachedInputTokens: sum(turns.cachedInputTokens).mapWith(Number),
+  cacheWriteInputTokens: sum(turns.cacheWriteInputTokens).mapWith(Number),
+  reasoningTokens: sum(turns.reasoningTokens).mapWith(Number),
+  costMicroUsd: sql<number>`coalesce(sum(${turns.costMicroUsd}), 0)`,
+  unpricedTurns: sql<number>`count(*) filter (where ${turns.costMicroUsd} is null)`,
+};
+
+const keyOf = {
+  day: usageDays.day,
+  model: usageDays.model,
+  config: usageDays.configId,
+} as const satisfies Record<UsageGroup, unknown>;
+const keyOfTurn: Record<UsageGroup, SQL<string>> = {
+  day: sql<string>`strftime('%Y-%m-%d', ${turns.createdAt} / 1000, 'unixepoch')`,
+  model: sql<string>`${turns.model}`,
+  config: sql<string>`${turns.configId}`,
+};
+const plus = (column: Counter): SQL => sql`${column} + excluded.${sql.identifier(column.name)}`;
+
 /**
  * Sums of the log rows. `usage_days` holds them by UTC day, config and model and is written with each row, so that
  * what is asked of whole days costs the same however many rows they have; only of a day that a range cuts are the rows
@@ -22,7 +58,6 @@ export type UsageVerbs = Pick<TenantStore, 'usageByDay' | 'sumUsage'> & {
 export function usageVerbs(context: StoreContext): UsageVerbs {
   const { orm, prepared, preparedByShape } = context;
   const param = sql.placeholder;
-  const plus = (column: Counter): SQL => sql`${column} + excluded.${sql.identifier(column.name)}`;
 
   const add = prepared(() =>
     orm
@@ -58,29 +93,6 @@ export function usageVerbs(context: StoreContext): UsageVerbs {
       .prepare(),
   );
 
-  const sumOfDays = {
-    turns: sum(usageDays.turns).mapWith(Number),
-    errors: sum(usageDays.errors).mapWith(Number),
-    inputTokens: sum(usageDays.inputTokens).mapWith(Number),
-    outputTokens: sum(usageDays.outputTokens).mapWith(Number),
-    cachedInputTokens: sum(usageDays.cachedInputTokens).mapWith(Number),
-    cacheWriteInputTokens: sum(usageDays.cacheWriteInputTokens).mapWith(Number),
-    reasoningTokens: sum(usageDays.reasoningTokens).mapWith(Number),
-    costMicroUsd: sum(usageDays.costMicroUsd).mapWith(Number),
-    unpricedTurns: sum(usageDays.unpricedTurns).mapWith(Number),
-  };
-  const sumOfTurns = {
-    turns: sql<number>`count(*)`,
-    errors: sql<number>`count(*) filter (where ${turns.status} = 'error')`,
-    inputTokens: sum(turns.inputTokens).mapWith(Number),
-    outputTokens: sum(turns.outputTokens).mapWith(Number),
-    cachedInputTokens: sum(turns.cachedInputTokens).mapWith(Number),
-    cacheWriteInputTokens: sum(turns.cacheWriteInputTokens).mapWith(Number),
-    reasoningTokens: sum(turns.reasoningTokens).mapWith(Number),
-    costMicroUsd: sql<number>`coalesce(sum(${turns.costMicroUsd}), 0)`,
-    unpricedTurns: sql<number>`count(*) filter (where ${turns.costMicroUsd} is null)`,
-  };
-
   const byDay = prepared(() =>
     orm
       .select({ day: usageDays.day, ...sumOfDays })
@@ -91,16 +103,6 @@ export function usageVerbs(context: StoreContext): UsageVerbs {
       .prepare(),
   );
 
-  const keyOf = {
-    day: usageDays.day,
-    model: usageDays.model,
-    config: usageDays.configId,
-  } as const satisfies Record<UsageGroup, unknown>;
-  const keyOfTurn: Record<UsageGroup, SQL<string>> = {
-    day: sql<string>`strftime('%Y-%m-%d', ${turns.createdAt} / 1000, 'unixepoch')`,
-    model: sql<string>`${turns.model}`,
-    config: sql<string>`${turns.configId}`,
-  };
   const inWholeDays = preparedByShape((shape) => {
     const group = groupIn(shape);
     const key = keyOf[group];

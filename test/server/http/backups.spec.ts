@@ -14,6 +14,7 @@ import {
   type TestServerOptions,
   type TestTenant,
 } from '../../support/http.ts';
+import { fileWorkers } from '../../support/tenant-files.ts';
 import { ManualClock } from '../../support/tenants.ts';
 import { createGate, startUpstream, type Upstream } from '../../support/upstream.ts';
 
@@ -641,6 +642,14 @@ describe('backups', () => {
       // The last restore is answered before what it makes superfluous is removed.
       expect((await list()).length).to.be.within(2, 3);
       expect((await list())[0]?.id).to.equal(id);
+    });
+
+    it('have their process from the start', async () => {
+      const { dataDir } = server;
+      await server.close();
+      expect(fileWorkers()).to.deep.equal([]);
+      await start({ dataDir, config: { backupEveryMs: 3_600_000 } });
+      expect(fileWorkers()).to.have.length(1);
     });
 
     it('begin by themselves where BACKUP_EVERY is set', async () => {

@@ -110,6 +110,18 @@ describe('an export', () => {
     expect(server.logs().filter(({ level }) => level === 'error')).to.deep.equal([]);
   });
 
+  it('is whole however a client takes it', async () => {
+    await grow();
+    const held = await begin();
+    const hash = createHash('sha256');
+    for await (const part of held) {
+      hash.update(part);
+      // The server has written by then as much as the connection takes, and waits.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(held.headers.etag).to.equal(`"${hash.digest('hex')}"`);
+  });
+
   it('goes at the pace of the server, piece by piece', async () => {
     await server.stop();
     const asked: number[] = [];
