@@ -101,8 +101,9 @@ const IMPORT_TIMEOUT_MS = 30 * 60 * 1000;
  * on a file that is closed for it: a migration, an exchange, a look at what a crash has left.
  */
 const CHILDREN = {
-  // Whoever copies once copies again.
-  copies: { childrenMax: 2, keptChildren: 1 },
+  // Whoever copies once copies again. The lower its priority, the sooner the system takes the processor from it when a
+  // turn has something to do.
+  copies: { childrenMax: 2, keptChildren: 1, niceness: 19 },
   imports: { childrenMax: 2 },
   closed: { childrenMax: 2 },
 };

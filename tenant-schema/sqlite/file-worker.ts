@@ -54,6 +54,8 @@ export interface FileWorkerOptions {
    * Default: none.
    */
   keptChildren?: number;
+  /** How far behind the server's own work they stay, up to 19. Default: 10, for what somebody waits for. */
+  niceness?: number;
   /** They are started now instead of with the first work. */
   startsKept?: boolean;
   /** How long another one may have nothing to do; only tests give it. */
@@ -73,9 +75,9 @@ const generousMs = (fileBytes: number): number =>
 const NICENESS = 10;
 
 /** From the beginning: a Node.js that starts is busy for as long as twenty turns. */
-function stayBehind(pid: number): void {
+function stayBehind(pid: number, niceness: number): void {
   try {
-    setPriority(pid, NICENESS);
+    setPriority(pid, niceness);
   } catch {
     // It has ended already, which is told otherwise.
   }
@@ -89,6 +91,7 @@ function bytesOf(input: { source: string } | { sources: readonly string[] }): nu
 
 export function createFileWorker(options: FileWorkerOptions): FileWorker {
   const { childrenMax, keptChildren = 0, idleMs = IDLE_MS, timeLimitMsOf = generousMs } = options;
+  const { niceness = NICENESS } = options;
   const path = fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url));
   const idle: Child[] = [];
   const all = new Set<Child>();
@@ -103,7 +106,7 @@ export function createFileWorker(options: FileWorkerOptions): FileWorker {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       serialization: 'json',
     });
-    if (child.pid !== undefined) stayBehind(child.pid);
+    if (child.pid !== undefined) stayBehind(child.pid, niceness);
     const gone = new Promise<void>((resolve) => {
       child.once('exit', () => resolve());
       // Also what a child that cannot be started, signalled or written to says; unheard, it would end the server.

@@ -1,4 +1,5 @@
 import { copyFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
@@ -40,6 +41,8 @@ describe('processes that work on files', () => {
       const world = startEngine({ startsCopier: true });
       const started = fileWorkers();
       expect(started).to.have.length(1);
+      // As far behind the server as there is: nobody who chats shall notice a copy.
+      expect(started.map((pid) => getPriority(pid))).to.deep.equal([19]);
       await world.engine.snapshot(await world.tenant(), join(world.folder, 'copy.sqlite'));
       expect(fileWorkers()).to.deep.equal(started);
       await world.stop();
