@@ -49,7 +49,7 @@ test-start: node_modules/.installed ## Run "make start" in a fresh clone of the 
 screenshots: dist/.console ## Make the pictures of docs/img anew
 	@NODE_ENV=test $(BIN)/mocha --timeout 600000 test/console/screenshots.ts
 
-bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (some 17 minutes; BENCH_SCALE=0.1 for a short run)
+bench: dist/.built bench/node_modules/.installed ## Measure the goals of docs/performance.md (a quarter of an hour; BENCH_SCALE=0.1 for a short run)
 	@node --import tsx bench/run.ts
 
 # One scenario alone, at its full size, as in "make bench-stream".
