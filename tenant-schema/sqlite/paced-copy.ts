@@ -2,7 +2,7 @@ import Database from 'better-sqlite3';
 import { type DiskPace, openDiskPace, STEP_BYTES } from './disk-pace.ts';
 import { InvalidDatabaseError } from './known-schema.ts';
 
-/** The copy takes three times as long as `VACUUM INTO`, which knows no pace, and nobody notices. */
+/** The copy takes three times as long as `VACUUM INTO`, which knows no pace, and is hardly felt. */
 const REST_TIMES = 4;
 /** Rows of a step; how many make one is learnt from the step before. */
 const ROWS_MAX = 50_000;
